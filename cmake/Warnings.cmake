@@ -1,0 +1,23 @@
+# Interface targets that every target of the kit links; no global flags anywhere.
+
+# Warnings for the kit's own code. A student's code gets them as advice, never as errors (kit_warnings_advice).
+add_library(kit_warnings_advice INTERFACE)
+target_compile_options(kit_warnings_advice INTERFACE
+  $<$<COMPILE_LANGUAGE:CXX>:-Wall;-Wextra;-Wpedantic;-Wconversion;-Wno-sign-conversion>)
+add_library(kit_warnings INTERFACE)
+target_link_libraries(kit_warnings INTERFACE kit_warnings_advice)
+if(KIT_WERROR)
+  target_compile_options(kit_warnings INTERFACE $<$<COMPILE_LANGUAGE:CXX>:-Werror>)
+endif()
+
+# Code generation. -ffp-contract=fast is GCC's own default with extensions on; it is named here so that clang and
+# -std=c++20 agree. Nothing uses -ffast-math: NaN must stay NaN, and sums must keep their order.
+add_library(kit_codegen INTERFACE)
+target_compile_options(kit_codegen INTERFACE $<$<COMPILE_LANGUAGE:CXX>:-ffp-contract=fast;-fopenmp-simd>)
+if(KIT_NATIVE)
+  target_compile_options(kit_codegen INTERFACE $<$<COMPILE_LANGUAGE:CXX>:-march=native>)
+endif()
+if(KIT_SANITIZE)
+  target_compile_options(kit_codegen INTERFACE $<$<COMPILE_LANGUAGE:CXX>:-fsanitize=address,undefined;-fno-sanitize-recover=all;-fno-omit-frame-pointer>)
+  target_link_options(kit_codegen INTERFACE -fsanitize=address,undefined)
+endif()
