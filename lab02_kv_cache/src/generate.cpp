@@ -1,0 +1,23 @@
+#include "lab02/generate.h"
+
+#include "lab02/kv_cache.h"
+
+// Task 4. Sample with kit::sample(logits.span(), config.temperature, rng).
+
+namespace lab02 {
+
+std::vector<int> generate_without_cache(kit::Model& model, std::span<const int> prompt,
+                                        const kit::SamplingConfig& config, kit::Rng& rng,
+                                        const kit::OnToken& on_token) {
+  (void)model, (void)prompt, (void)config, (void)rng, (void)on_token;
+  throw kit::NotImplemented("lab02 task 4: generate_without_cache");
+}
+
+std::vector<int> generate_with_cache(kit::Model& model, std::span<const int> prompt,
+                                     const kit::SamplingConfig& config, kit::Rng& rng,
+                                     const kit::OnToken& on_token) {
+  (void)model, (void)prompt, (void)config, (void)rng, (void)on_token;
+  throw kit::NotImplemented("lab02 task 4: generate_with_cache");
+}
+
+}  // namespace lab02
