@@ -1,0 +1,79 @@
+#include "lab02/attention.h"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <vector>
+
+namespace lab02 {
+
+namespace {
+
+constexpr float kInfinity = std::numeric_limits<float>::infinity();
+
+void check_shapes(kit::TensorView<const float> q, kit::TensorView<const float> k,
+                  kit::TensorView<const float> v, kit::TensorView<float> out) {
+  const bool fits = q.rank() == 3 && k.rank() == 3 && v.shape() == k.shape() && out.shape() == q.shape() &&
+                    k.dim(2) == q.dim(2) && k.dim(1) > 0 && q.dim(1) % k.dim(1) == 0 && k.dim(0) >= q.dim(0);
+  KIT_CHECK(
+      fits,
+      "q {}, k {}, v {}, out {}: want q and out [q_len, n_heads, head_dim], k and v [kv_len, n_kv_heads, "
+      "head_dim], kv_len >= q_len, n_heads a multiple of n_kv_heads",
+      q.shape().to_string(), k.shape().to_string(), v.shape().to_string(), out.shape().to_string());
+}
+
+float dot(std::span<const float> a, std::span<const float> b) {
+  float sum = 0.0F;
+#pragma omp simd reduction(+ : sum)
+  for (std::size_t d = 0; d < a.size(); ++d) sum += a[d] * b[d];
+  return sum;
+}
+
+/// out += weight * value.
+void add_scaled(std::span<float> out, float weight, std::span<const float> value) {
+  for (std::size_t d = 0; d < out.size(); ++d) out[d] += weight * value[d];
+}
+
+}  // namespace
+
+void softmax(std::span<float> scores) {
+  if (scores.empty()) return;
+  // exp(s - max) / sum exp(s - max) is the same quotient, and its largest term is exp(0): nothing overflows,
+  // and the sum is at least 1.
+  const float max = *std::max_element(scores.begin(), scores.end());
+  float sum = 0.0F;
+  for (float& score : scores) {
+    KIT_CHECK(score < kInfinity, "a score is {}, softmax wants numbers below +infinity",
+              score);  // NaN fails, too
+    score = std::exp(score - max);
+    sum += score;
+  }
+  KIT_CHECK(max > -kInfinity, "all {} scores are -infinity: nothing to attend to", scores.size());
+  for (float& score : scores) score /= sum;
+}
+
+void attention(kit::TensorView<const float> q, kit::TensorView<const float> k, kit::TensorView<const float> v,
+               kit::TensorView<float> out) {
+  check_shapes(q, k, v, out);
+  const std::int64_t q_len = q.dim(0);
+  const std::int64_t kv_len = k.dim(0);
+  const std::int64_t n_heads = q.dim(1);
+  const std::int64_t group = n_heads / k.dim(1);  // query heads that share one key/value head
+  const float scale = 1.0F / std::sqrt(static_cast<float>(q.dim(2)));
+
+  std::vector<float> scores(static_cast<std::size_t>(kv_len));
+  for (std::int64_t i = 0; i < q_len; ++i) {
+    // The queries are the last q_len positions; what lies behind position kv_len - q_len + i is the future.
+    const std::int64_t n_visible = i + 1;
+    const std::span<float> weights(scores.data(), static_cast<std::size_t>(n_visible));
+    for (std::int64_t h = 0; h < n_heads; ++h) {
+      const std::int64_t kv_head = h / group;
+      for (std::int64_t t = 0; t < n_visible; ++t) weights[t] = scale * dot(q.row(i, h), k.row(t, kv_head));
+      softmax(weights);
+      std::ranges::fill(out.row(i, h), 0.0F);
+      for (std::int64_t t = 0; t < n_visible; ++t) add_scaled(out.row(i, h), weights[t], v.row(t, kv_head));
+    }
+  }
+}
+
+}  // namespace lab02
