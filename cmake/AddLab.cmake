@@ -8,7 +8,7 @@ include(GoogleTest)
 #   TOOLS generate ...)                      tools/<name>.cpp: programs that run an implementation
 #
 # Makes lab02_student and, where solutions/ exists, lab02_solution; from each a lab02_tests_<impl>, lab02_bench_<impl>
-# and lab02_<tool>_<impl>. Further implementations join with kit_add_implementation.
+# and lab02_<tool>_<impl>.
 function(kit_add_lab lab)
   cmake_parse_arguments(ARG "" "" "CONTRACT;SOURCES;TESTS;BENCH;TOOLS" ${ARGN})
   get_filename_component(folder ${CMAKE_CURRENT_SOURCE_DIR} NAME)
@@ -29,7 +29,7 @@ function(kit_add_lab lab)
 
   set(solution_dir ${PROJECT_SOURCE_DIR}/solutions/${folder})
   set_property(GLOBAL PROPERTY ${lab}_tools ${ARG_TOOLS})
-  set_property(GLOBAL PROPERTY ${lab}_solution_dir ${solution_dir})
+  set_property(GLOBAL PROPERTY ${lab}_folder ${folder})
   set_property(GLOBAL PROPERTY ${lab}_sources ${ARG_SOURCES})
 
   list(TRANSFORM ARG_SOURCES PREPEND ${CMAKE_CURRENT_SOURCE_DIR}/src/ OUTPUT_VARIABLE student_sources)
@@ -40,18 +40,14 @@ function(kit_add_lab lab)
   endif()
 endfunction()
 
-# One implementation of a lab: library <lab>_<impl> from SOURCES, and the lab's programs linked with it. Only `student`
-# and `solution` are registered with ctest; others are for the grader's own tests.
+# One implementation of a lab: library <lab>_<impl> from SOURCES, and the lab's programs linked with it.
 function(kit_add_implementation lab impl)
-  cmake_parse_arguments(ARG "TESTS_ONLY" "WARNINGS" "SOURCES" ${ARGN})
+  cmake_parse_arguments(ARG "" "WARNINGS" "SOURCES" ${ARGN})
   add_library(${lab}_${impl} STATIC ${ARG_SOURCES})
   target_link_libraries(${lab}_${impl} PUBLIC ${lab}_contract PRIVATE ${ARG_WARNINGS})
 
   add_executable(${lab}_tests_${impl})
   target_link_libraries(${lab}_tests_${impl} PRIVATE ${lab}_test_objects ${lab}_${impl} kit_testing)
-  if(ARG_TESTS_ONLY)
-    return()
-  endif()
   gtest_discover_tests(${lab}_tests_${impl} TEST_PREFIX ${lab}.${impl}. DISCOVERY_MODE PRE_TEST
     PROPERTIES LABELS ${lab}-${impl} TIMEOUT 120)
 

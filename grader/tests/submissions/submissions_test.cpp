@@ -1,0 +1,191 @@
+#include <gtest/gtest.h>
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include <algorithm>
+#include <filesystem>
+#include <map>
+#include <set>
+#include <sstream>
+#include <string>
+#include <toml++/toml.h>
+#include <vector>
+
+#include "grader/grade.h"
+#include "grader/process.h"
+
+// The proofs that the kit grades right: stubs earn nothing, solutions everything, a right solution written differently
+// everything, and one with a single mistake all but the tasks that it breaks.
+
+namespace {
+
+namespace fs = std::filesystem;
+
+/// A folder under grader/tests/submissions/<lab>/.
+struct Submission {
+  std::string lab;
+  std::string name;
+};
+
+/// expect.toml of a submission.
+struct Expectation {
+  std::string description;
+  std::set<std::string> loses;         ///< ids of tasks and milestones that earn nothing
+  std::vector<std::string> says;       ///< each stands in some message of what is lost
+  std::string verdict;                 ///< of at least one test, when given
+};
+
+const fs::path kFolder = fs::path(KIT_ROOT) / "grader/tests/submissions";
+
+std::vector<std::string> strings(const toml::array* array) {
+  std::vector<std::string> result;
+  if (array == nullptr) return result;
+  for (const auto& item : *array) result.push_back(item.value<std::string>().value());
+  return result;
+}
+
+Expectation read_expectation(const Submission& submission) {
+  const toml::table table = toml::parse_file((kFolder / submission.lab / submission.name / "expect.toml").string());
+  const std::vector<std::string> loses = strings(table["loses"].as_array());
+  Expectation expectation{.description = table["description"].value<std::string>().value(),
+                          .loses = {loses.begin(), loses.end()},
+                          .says = strings(table["says"].as_array()),
+                          .verdict = table["verdict"].value_or("")};
+  const bool wheat = table["kind"].value<std::string>().value() == "wheat";
+  EXPECT_EQ(wheat, loses.empty()) << "a wheat loses nothing, a chaff something";
+  EXPECT_EQ(wheat, expectation.says.empty()) << "a chaff's mistake must be named";
+  return expectation;
+}
+
+grader::Results grade(const std::string& lab, const std::string& variant) {
+  grader::GradeOptions options;
+  options.root = KIT_ROOT;
+  options.build_dir = KIT_BUILD_DIR;
+  options.labs = {lab};
+  options.variant = variant;
+  options.impl = variant;
+  options.build = false;
+  options.n_jobs = 1;  // ctest runs submissions side by side
+  grader::Progress silent;
+  return grader::grade(options, silent);
+}
+
+/// One part of a grading, task or milestone, in one shape.
+struct Part {
+  std::string id;
+  int points;
+  int max_points;
+  std::vector<grader::TestResult> tests;
+};
+
+std::vector<Part> parts(const grader::Results& results) {
+  std::vector<Part> all;
+  for (const auto& task : results.tasks) all.push_back({task.task, task.points, task.max_points, task.tests});
+  for (const auto& m : results.milestones) all.push_back({m.id, m.points, m.max_points, {m.test}});
+  return all;
+}
+
+/// Everything that was said about what is lost.
+std::string messages(const grader::Results& results) {
+  std::string text;
+  for (const Part& part : parts(results)) {
+    for (const auto& test : part.tests) {
+      if (test.verdict == grader::Verdict::kPassed) continue;
+      text += fmt::format("[{}] {} {}: {}\n", part.id, test.name, grader::verdict_name(test.verdict), test.message);
+    }
+  }
+  return text;
+}
+
+std::vector<Submission> registered() {
+  std::vector<Submission> all;
+  std::stringstream list(KIT_SUBMISSIONS);
+  for (std::string target; std::getline(list, target, ';');) {
+    const std::string infix = "_tests_submission_";
+    const std::size_t at = target.find(infix);
+    all.push_back({target.substr(0, at), target.substr(at + infix.size())});
+  }
+  return all;
+}
+
+class SubmissionTest : public ::testing::TestWithParam<Submission> {};
+
+TEST_P(SubmissionTest, EarnsExactlyWhatItShould) {
+  const Expectation expected = read_expectation(GetParam());
+  const grader::Results results = grade(GetParam().lab, "submission_" + GetParam().name);
+  const std::string said = messages(results);
+  SCOPED_TRACE(expected.description);
+
+  std::set<std::string> lost;
+  for (const Part& part : parts(results)) {
+    if (part.points != part.max_points) lost.insert(part.id);
+    if (part.points != part.max_points) EXPECT_EQ(part.points, 0) << part.id;
+  }
+  EXPECT_EQ(lost, expected.loses) << said;
+  for (const std::string& phrase : expected.says) {
+    EXPECT_NE(said.find(phrase), std::string::npos) << "nothing says '" << phrase << "':\n" << said;
+  }
+  if (!expected.verdict.empty()) {
+    EXPECT_NE(said.find(" " + expected.verdict + ": "), std::string::npos) << said;
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(All, SubmissionTest, ::testing::ValuesIn(registered()),
+                         [](const auto& info) { return info.param.lab + "_" + info.param.name; });
+
+TEST(Submissions, EveryFolderIsRegistered) {
+  std::set<std::string> on_disk;
+  for (const auto& lab : fs::directory_iterator(kFolder)) {
+    if (!lab.is_directory()) continue;
+    for (const auto& entry : fs::directory_iterator(lab)) {
+      if (entry.is_directory()) on_disk.insert(lab.path().filename().string() + "/" + entry.path().filename().string());
+    }
+  }
+  std::set<std::string> known;
+  for (const Submission& submission : registered()) known.insert(submission.lab + "/" + submission.name);
+  EXPECT_EQ(on_disk, known) << "add the folder to grader/tests/submissions/CMakeLists.txt";
+}
+
+/// Both proofs cover every lab that has a rubric.
+std::vector<std::string> labs() {
+  std::vector<std::string> all;
+  for (const auto& entry : fs::directory_iterator(KIT_ROOT)) {
+    const std::string name = entry.path().filename().string();
+    if (name.starts_with("lab") && fs::exists(entry.path() / "rubric.toml")) all.push_back(name.substr(0, 5));
+  }
+  std::ranges::sort(all);
+  return all;
+}
+
+TEST(Stubs, FailEveryTestByNamingTheTask) {
+  const grader::ProcessResult clean = grader::run_process(
+      {.argv = {"git", "-C", KIT_ROOT, "diff", "--quiet", "HEAD", "--", "lab02_kv_cache/src"}});
+  if (!clean.succeeded()) GTEST_SKIP() << "src/ was edited (or this is no git checkout): the proof needs untouched stubs";
+  for (const std::string& lab : labs()) {
+    const grader::Results results = grade(lab, "student");
+    EXPECT_EQ(results.score(), 0);
+    for (const auto& task : results.tasks) {
+      ASSERT_FALSE(task.tests.empty());
+      for (const auto& test : task.tests) {
+        EXPECT_EQ(test.verdict, grader::Verdict::kNotImplemented) << test.name << ": " << test.message;
+        EXPECT_NE(test.message.find(fmt::format("{} task {}:", lab, task.number)), std::string::npos)
+            << test.name << " says: " << test.message;
+      }
+    }
+    for (const auto& milestone : results.milestones) {
+      EXPECT_EQ(milestone.verdict, grader::Verdict::kNotImplemented) << milestone.id << ": " << milestone.test.message;
+      EXPECT_NE(milestone.test.message.find(lab + " task "), std::string::npos) << milestone.test.message;
+    }
+  }
+}
+
+TEST(Solutions, EarnEveryPoint) {
+  for (const std::string& lab : labs()) {
+    const grader::Results results = grade(lab, "solution");
+    EXPECT_GT(results.max_score(), 0);
+    EXPECT_EQ(results.score(), results.max_score()) << messages(results);
+  }
+}
+
+}  // namespace
