@@ -3,20 +3,21 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
+#include <toml++/toml.h>
 #include <algorithm>
 #include <filesystem>
 #include <map>
 #include <set>
+#include <ostream>
 #include <sstream>
 #include <string>
-#include <toml++/toml.h>
 #include <vector>
 
 #include "grader/grade.h"
 #include "grader/process.h"
 
-// The proofs that the kit grades right: stubs earn nothing, solutions everything, a right solution written differently
-// everything, and one with a single mistake all but the tasks that it breaks.
+// The proofs that the kit grades right: stubs earn nothing, solutions everything, a right solution written
+// differently everything, and one with a single mistake all but the tasks that it breaks.
 
 namespace {
 
@@ -27,13 +28,17 @@ struct Submission {
   std::string lab;
   std::string name;
 };
+void PrintTo(const Submission& submission,
+             std::ostream* out) {  // NOLINT(readability-identifier-naming): gtest's
+  *out << submission.lab << '/' << submission.name;
+}
 
 /// expect.toml of a submission.
 struct Expectation {
   std::string description;
-  std::set<std::string> loses;         ///< ids of tasks and milestones that earn nothing
-  std::vector<std::string> says;       ///< each stands in some message of what is lost
-  std::string verdict;                 ///< of at least one test, when given
+  std::set<std::string> loses;    ///< ids of tasks and milestones that earn nothing
+  std::vector<std::string> says;  ///< each stands in some message of what is lost
+  std::string verdict;            ///< of at least one test, when given
 };
 
 const fs::path kFolder = fs::path(KIT_ROOT) / "grader/tests/submissions";
@@ -46,7 +51,8 @@ std::vector<std::string> strings(const toml::array* array) {
 }
 
 Expectation read_expectation(const Submission& submission) {
-  const toml::table table = toml::parse_file((kFolder / submission.lab / submission.name / "expect.toml").string());
+  const toml::table table =
+      toml::parse_file((kFolder / submission.lab / submission.name / "expect.toml").string());
   const std::vector<std::string> loses = strings(table["loses"].as_array());
   Expectation expectation{.description = table["description"].value<std::string>().value(),
                           .loses = {loses.begin(), loses.end()},
@@ -92,7 +98,8 @@ std::string messages(const grader::Results& results) {
   for (const Part& part : parts(results)) {
     for (const auto& test : part.tests) {
       if (test.verdict == grader::Verdict::kPassed) continue;
-      text += fmt::format("[{}] {} {}: {}\n", part.id, test.name, grader::verdict_name(test.verdict), test.message);
+      text += fmt::format("[{}] {} {}: {}\n", part.id, test.name, grader::verdict_name(test.verdict),
+                          test.message);
     }
   }
   return text;
@@ -101,7 +108,7 @@ std::string messages(const grader::Results& results) {
 std::vector<Submission> registered() {
   std::vector<Submission> all;
   std::stringstream list(KIT_SUBMISSIONS);
-  for (std::string target; std::getline(list, target, ';');) {
+  for (std::string target; std::getline(list, target, ',');) {
     const std::string infix = "_tests_submission_";
     const std::size_t at = target.find(infix);
     all.push_back({target.substr(0, at), target.substr(at + infix.size())});
@@ -119,8 +126,9 @@ TEST_P(SubmissionTest, EarnsExactlyWhatItShould) {
 
   std::set<std::string> lost;
   for (const Part& part : parts(results)) {
-    if (part.points != part.max_points) lost.insert(part.id);
-    if (part.points != part.max_points) EXPECT_EQ(part.points, 0) << part.id;
+    if (part.points == part.max_points) continue;
+    lost.insert(part.id);
+    EXPECT_EQ(part.points, 0) << part.id;
   }
   EXPECT_EQ(lost, expected.loses) << said;
   for (const std::string& phrase : expected.says) {
@@ -139,7 +147,8 @@ TEST(Submissions, EveryFolderIsRegistered) {
   for (const auto& lab : fs::directory_iterator(kFolder)) {
     if (!lab.is_directory()) continue;
     for (const auto& entry : fs::directory_iterator(lab)) {
-      if (entry.is_directory()) on_disk.insert(lab.path().filename().string() + "/" + entry.path().filename().string());
+      if (entry.is_directory())
+        on_disk.insert(lab.path().filename().string() + "/" + entry.path().filename().string());
     }
   }
   std::set<std::string> known;
@@ -159,9 +168,11 @@ std::vector<std::string> labs() {
 }
 
 TEST(Stubs, FailEveryTestByNamingTheTask) {
-  const grader::ProcessResult clean = grader::run_process(
-      {.argv = {"git", "-C", KIT_ROOT, "diff", "--quiet", "HEAD", "--", "lab02_kv_cache/src"}});
-  if (!clean.succeeded()) GTEST_SKIP() << "src/ was edited (or this is no git checkout): the proof needs untouched stubs";
+  grader::Command diff;
+  diff.argv = {"git", "-C", KIT_ROOT, "diff", "--quiet", "HEAD", "--", "lab*/src"};
+  const grader::ProcessResult clean = grader::run_process(diff);
+  if (!clean.succeeded())
+    GTEST_SKIP() << "src/ was edited (or this is no git checkout): the proof needs untouched stubs";
   for (const std::string& lab : labs()) {
     const grader::Results results = grade(lab, "student");
     EXPECT_EQ(results.score(), 0);
@@ -174,7 +185,8 @@ TEST(Stubs, FailEveryTestByNamingTheTask) {
       }
     }
     for (const auto& milestone : results.milestones) {
-      EXPECT_EQ(milestone.verdict, grader::Verdict::kNotImplemented) << milestone.id << ": " << milestone.test.message;
+      EXPECT_EQ(milestone.verdict, grader::Verdict::kNotImplemented)
+          << milestone.id << ": " << milestone.test.message;
       EXPECT_NE(milestone.test.message.find(lab + " task "), std::string::npos) << milestone.test.message;
     }
   }
