@@ -3,7 +3,8 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
-#include <vector>
+
+#include "kit/parallel.h"
 
 namespace lab02 {
 
@@ -34,6 +35,12 @@ void add_scaled(std::span<float> out, float weight, std::span<const float> value
   for (std::size_t d = 0; d < out.size(); ++d) out[d] += weight * value[d];
 }
 
+/// Key/value heads one thread should take, so that it has at least 64 K multiply-adds to do: waking a thread
+/// is not free.
+std::int64_t grain(std::int64_t multiply_adds_per_kv_head) {
+  return 1 + (std::int64_t{1} << 16) / std::max<std::int64_t>(multiply_adds_per_kv_head, 1);
+}
+
 }  // namespace
 
 void softmax(std::span<float> scores) {
@@ -57,23 +64,37 @@ void attention(kit::TensorView<const float> q, kit::TensorView<const float> k, k
   check_shapes(q, k, v, out);
   const std::int64_t q_len = q.dim(0);
   const std::int64_t kv_len = k.dim(0);
-  const std::int64_t n_heads = q.dim(1);
-  const std::int64_t group = n_heads / k.dim(1);  // query heads that share one key/value head
+  const std::int64_t group = q.dim(1) / k.dim(1);  // query heads that share one key/value head
   const float scale = 1.0F / std::sqrt(static_cast<float>(q.dim(1) * q.dim(2)));
 
-  std::vector<float> scores(static_cast<std::size_t>(kv_len));
-  for (std::int64_t i = 0; i < q_len; ++i) {
+  // All query heads of a group meet a key while it is in the processor's cache, so keys and values come from
+  // memory once, not `group` times.
+  const auto attend = [&](std::int64_t i, std::int64_t kv_head, kit::TensorView<float> weights) {
     // The queries are the last q_len positions; what lies behind position kv_len - q_len + i is the future.
     const std::int64_t n_visible = kv_len - q_len + i + 1;
-    const std::span<float> weights(scores.data(), static_cast<std::size_t>(n_visible));
-    for (std::int64_t h = 0; h < n_heads; ++h) {
-      const std::int64_t kv_head = h / group;
-      for (std::int64_t t = 0; t < n_visible; ++t) weights[t] = scale * dot(q.row(i, h), k.row(t, kv_head));
-      softmax(weights);
-      std::ranges::fill(out.row(i, h), 0.0F);
-      for (std::int64_t t = 0; t < n_visible; ++t) add_scaled(out.row(i, h), weights[t], v.row(t, kv_head));
+    const std::int64_t first_head = kv_head * group;
+    for (std::int64_t t = 0; t < n_visible; ++t) {
+      for (std::int64_t g = 0; g < group; ++g) {
+        weights(g, t) = scale * dot(q.row(i, first_head + g), k.row(t, kv_head));
+      }
     }
-  }
+    for (std::int64_t g = 0; g < group; ++g) {
+      softmax(weights.row(g).first(static_cast<std::size_t>(n_visible)));
+      std::ranges::fill(out.row(i, first_head + g), 0.0F);
+    }
+    for (std::int64_t t = 0; t < n_visible; ++t) {
+      for (std::int64_t g = 0; g < group; ++g)
+        add_scaled(out.row(i, first_head + g), weights(g, t), v.row(t, kv_head));
+    }
+  };
+
+  const std::int64_t work = q_len * kv_len * group * q.dim(2);
+  kit::parallel_for(k.dim(1), grain(work), [&](std::int64_t begin, std::int64_t end) {
+    kit::Tensor<float> weights({group, kv_len});
+    for (std::int64_t kv_head = begin; kv_head < end; ++kv_head) {
+      for (std::int64_t i = 0; i < q_len; ++i) attend(i, kv_head, weights);
+    }
+  });
 }
 
 }  // namespace lab02
