@@ -1,0 +1,102 @@
+#include <nlohmann/json.hpp>
+
+#include "grader/results.h"
+
+namespace grader {
+
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+/// Numbers that are whole are written as integers: a count of 31 tokens reads "31", not "31.0".
+Json number(const std::optional<double>& value) {
+  if (!value) return nullptr;
+  const auto whole = static_cast<std::int64_t>(*value);
+  if (static_cast<double>(whole) == *value) return whole;
+  return *value;
+}
+
+Json test_json(const TestResult& test) {
+  return {{"name", test.name},
+          {"verdict", verdict_name(test.verdict)},
+          {"seconds", test.seconds},
+          {"message", test.message}};
+}
+
+Json task_json(const TaskResult& task) {
+  Json tests = Json::array();
+  for (const TestResult& test : task.tests) tests.push_back(test_json(test));
+  return {{"lab", task.lab},
+          {"task", task.task},
+          {"number", task.number},
+          {"title", task.title},
+          {"points", task.points},
+          {"max_points", task.max_points},
+          {"verdict", verdict_name(task.verdict)},
+          {"tests", tests}};
+}
+
+Json series_json(const LineChart& figure) {
+  Json series = Json::array();
+  for (const Line& line : figure.lines) {
+    series.push_back({{"label", line.label}, {"x", line.xs}, {"y", line.ys}});
+  }
+  return series;
+}
+
+Json milestone_json(const MilestoneResult& milestone) {
+  Json json = {{"lab", milestone.lab},
+               {"id", milestone.id},
+               {"title", milestone.title},
+               {"verdict", verdict_name(milestone.verdict)},
+               {"value", number(milestone.value)},
+               {"threshold", number(milestone.threshold)},
+               {"unit", milestone.unit},
+               {"points", milestone.points},
+               {"max_points", milestone.max_points},
+               {"test", test_json(milestone.test)}};
+  if (milestone.figure) json["series"] = series_json(*milestone.figure);
+  return json;
+}
+
+Json bench_side_json(const BenchSide& side) {
+  Json json = {{"rounds", side.n_rounds}, {"share_of_ceiling", number(side.share_of_ceiling)}};
+  for (const auto& [name, value] : side.counters) json[name] = value;
+  if (!side.error.empty()) json["error"] = side.error;
+  return json;
+}
+
+Json bench_json(const BenchResult& bench) {
+  return {{"lab", bench.lab},
+          {"name", bench.name},
+          {"student", bench_side_json(bench.student)},
+          {"solution", bench_side_json(bench.solution)}};
+}
+
+Json machine_json(const Machine& machine) {
+  return {{"cpu", machine.cpu},       {"cores", machine.n_cores},     {"memory_bytes", machine.memory_bytes},
+          {"system", machine.system}, {"compiler", machine.compiler}, {"build_type", machine.build_type}};
+}
+
+}  // namespace
+
+Json to_json(const Results& results) {
+  Json json = {{"schema", "memory-wall-labs/results/1"},
+               {"impl", results.impl},
+               {"mode", results.mode},
+               {"seed", results.seed},
+               {"date", results.date},
+               {"machine", machine_json(results.machine)},
+               {"score", results.score()},
+               {"max_score", results.max_score()},
+               {"undecided_points", results.undecided_points()},
+               {"tasks", Json::array()},
+               {"milestones", Json::array()}};
+  for (const TaskResult& task : results.tasks) json["tasks"].push_back(task_json(task));
+  for (const MilestoneResult& milestone : results.milestones)
+    json["milestones"].push_back(milestone_json(milestone));
+  for (const BenchResult& bench : results.bench) json["bench"].push_back(bench_json(bench));
+  return json;
+}
+
+}  // namespace grader

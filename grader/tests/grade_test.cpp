@@ -1,0 +1,134 @@
+#include "grader/grade.h"
+
+#include <gtest/gtest.h>
+
+#include "fake_tree.h"
+#include "grader/error.h"
+#include "grader/runner.h"
+
+namespace {
+
+using grader::Verdict;
+
+class GradeTest : public ::testing::Test {
+ protected:
+  grader::Results grade(bool build = false) {
+    grader::GradeOptions options;
+    options.root = tree_.root();
+    options.build_dir = tree_.build_dir();
+    options.build = build;
+    options.n_jobs = 2;
+    options.seed = 42;
+    options.limits = grader::test_limits(false);
+    options.limits->wall_seconds = 0.7;
+    return grader::grade(options, progress_);
+  }
+
+  Verdict verdict_of(const std::string& test) {
+    tree_.add_task("task", "[\"" + test + "\"]");
+    return grade().tasks.at(0).verdict;
+  }
+
+  grader_tests::FakeTree tree_;
+  grader::Progress progress_;
+};
+
+TEST_F(GradeTest, AllPassedEarnsAllPoints) {
+  tree_.add_task("one", R"(["Good.A", "Good.B"])");
+  tree_.add_milestone();
+  const grader::Results results = grade();
+  EXPECT_EQ(results.score(), 15);
+  EXPECT_EQ(results.max_score(), 15);
+  EXPECT_EQ(results.labs.at(0).title, "Fake");
+  EXPECT_EQ(results.tasks.at(0).tests.at(1).name, "Good.B");
+  EXPECT_EQ(results.machine.build_type, "Fast");
+  const grader::MilestoneResult& milestone = results.milestones.at(0);
+  EXPECT_EQ(milestone.value, 31);
+  EXPECT_EQ(milestone.test.properties.at("seed"), "42");
+  ASSERT_TRUE(milestone.figure.has_value());
+  EXPECT_EQ(milestone.figure->lines.at(0).label, "with cache");
+  EXPECT_EQ(milestone.figure->lines.at(0).ys, (std::vector<double>{4, 5, 6}));
+  // The scratch folder is gone, nothing of it is left.
+  EXPECT_TRUE(std::filesystem::is_empty(tree_.build_dir() / "grading"));
+}
+
+TEST_F(GradeTest, OneBadTestCostsItsTaskAlone) {
+  tree_.add_task("one", R"(["Good.A"])");
+  tree_.add_task("two", R"(["Good.B", "Bad.Fails", "Bad.Stub"])");
+  const grader::Results results = grade();
+  EXPECT_EQ(results.score(), 10);
+  EXPECT_EQ(results.tasks.at(1).verdict, Verdict::kFailed);
+  EXPECT_EQ(results.tasks.at(1).reason()->message, "file.cpp:1\nexpected 1, got 2");
+}
+
+TEST_F(GradeTest, StubIsNotImplemented) {
+  EXPECT_EQ(verdict_of("Bad.Stub"), Verdict::kNotImplemented);
+}
+TEST_F(GradeTest, ExitIsACrash) {
+  EXPECT_EQ(verdict_of("Bad.Exits"), Verdict::kCrashed);
+}
+TEST_F(GradeTest, SignalIsACrash) {
+  EXPECT_EQ(verdict_of("Bad.Crashes"), Verdict::kCrashed);
+}
+TEST_F(GradeTest, SleepTimesOut) {
+  EXPECT_EQ(verdict_of("Bad.Sleeps"), Verdict::kTimedOut);
+}
+TEST_F(GradeTest, SkipIsInconclusive) {
+  EXPECT_EQ(verdict_of("Bad.Skips"), Verdict::kInconclusive);
+}
+TEST_F(GradeTest, VanishedTestFails) {
+  EXPECT_EQ(verdict_of("Bad.Missing"), Verdict::kFailed);
+}
+TEST_F(GradeTest, HalfAReportIsNobodysFault) {
+  EXPECT_EQ(verdict_of("Bad.HalfReport"), Verdict::kInfrastructureError);
+}
+
+TEST_F(GradeTest, AfterTwoTimeoutsTheRestOfTheTaskIsNotRun) {
+  tree_.add_task("one",
+                 R"(["Bad.Sleeps1", "Bad.Sleeps2", "Bad.Sleeps3", "Bad.Sleeps4", "Bad.Sleeps5", "Good.A"])");
+  tree_.add_task("two", R"(["Good.B"])");
+  const grader::Results results = grade();
+  EXPECT_EQ(results.tasks.at(0).verdict, Verdict::kTimedOut);
+  EXPECT_EQ(results.tasks.at(0).tests.back().message, "not run: two tests of this task ran out of time");
+  EXPECT_EQ(results.tasks.at(1).verdict, Verdict::kPassed);
+}
+
+TEST_F(GradeTest, CodeThatDoesNotCompileFailsWithTheCompilersWords) {
+  tree_.add_task("one", R"(["Good.A"])");
+  tree_.set_build_command("lab01_tests_student", "printf 'a.cpp:3:5: %s: no such thing' error && false");
+  const grader::Results results = grade(true);
+  EXPECT_EQ(results.tasks.at(0).verdict, Verdict::kFailed);
+  EXPECT_EQ(results.tasks.at(0).tests.at(0).message, "does not compile:\na.cpp:3:5: error: no such thing");
+}
+
+TEST_F(GradeTest, KitThatDoesNotCompileIsInfrastructure) {
+  tree_.add_task("one", R"(["Good.A"])");
+  grader::write_file(
+      tree_.build_dir() / "build.ninja",
+      "rule run\n  command = echo 'kit.cpp:1:1: error: ours' && false\nbuild kit_testing: run\n"
+      "build lab01_test_objects: run\nbuild lab01_tests_student: run\n");
+  const grader::Results results = grade(true);
+  EXPECT_EQ(results.tasks.at(0).verdict, Verdict::kInfrastructureError);
+  EXPECT_NE(results.tasks.at(0).tests.at(0).message.find("kit.cpp:1:1: error: ours"), std::string::npos);
+}
+
+TEST_F(GradeTest, FullDiskWhileBuildingIsInfrastructure) {
+  tree_.add_task("one", R"(["Good.A"])");
+  tree_.set_build_command("lab01_tests_student", "echo 'fatal error: No space left on device' && false");
+  EXPECT_THROW(grade(true), grader::InfrastructureError);
+}
+
+TEST_F(GradeTest, MissingBinaryIsInfrastructure) {
+  tree_.add_task("one", R"(["Good.A"])");
+  std::filesystem::remove(tree_.build_dir() / "lab01_fake" / "lab01_tests_student");
+  EXPECT_THROW(grade(), grader::InfrastructureError);
+}
+
+TEST(TestLimits, SanitizersGetTimeAndNoMemoryLimit) {
+  EXPECT_EQ(grader::test_limits(false).cpu_seconds, 10);
+  EXPECT_EQ(grader::test_limits(true).cpu_seconds, 30);
+  EXPECT_EQ(grader::test_limits(false).address_space_bytes, std::int64_t{4} << 30);
+  EXPECT_EQ(grader::test_limits(true).address_space_bytes, 0);
+}
+
+}  // namespace

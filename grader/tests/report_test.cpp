@@ -1,0 +1,98 @@
+#include <gtest/gtest.h>
+
+#include <pugixml.hpp>
+
+#include "grader/figure.h"
+#include "grader/html_report.h"
+#include "grader/junit.h"
+#include "sample_results.h"
+
+namespace {
+
+pugi::xml_document parse(const std::string& text) {
+  pugi::xml_document document;
+  const pugi::xml_parse_result result =
+      document.load_string(text.c_str(), pugi::parse_default | pugi::parse_doctype | pugi::parse_ws_pcdata);
+  EXPECT_TRUE(result) << result.description() << " at "
+                      << text.substr(static_cast<std::size_t>(result.offset), 80);
+  return document;
+}
+
+TEST(Junit, IsTheGoldenText) {
+  EXPECT_EQ(grader::to_junit(grader_tests::sample_results()), R"(<?xml version="1.0" encoding="UTF-8"?>
+<testsuites name="Memory Wall Labs, student, seed 7" tests="5" failures="2" errors="0" skipped="0" time="2.375">
+  <testsuite name="lab02.attention" tests="1" failures="0" errors="0" skipped="0" time="0.250" timestamp="2025-01-31T12:34:56">
+    <testcase name="Attention.Works" classname="lab02.attention" time="0.250" />
+  </testsuite>
+  <testsuite name="lab02.kv_cache" tests="3" failures="2" errors="0" skipped="0" time="0.625" timestamp="2025-01-31T12:34:56">
+    <testcase name="KvCache.Works" classname="lab02.kv_cache" time="0.500" />
+    <testcase name="KvCache.Fails" classname="lab02.kv_cache" time="0.125">
+      <failure type="failed" message="got &lt;b>&quot;1&quot; &amp; 2&lt;/b> ...">got &lt;b&gt;"1" &amp; 2&lt;/b&gt;
+]]&gt; second line</failure>
+    </testcase>
+    <testcase name="KvCache.Stub" classname="lab02.kv_cache" time="0.000">
+      <failure type="not_implemented" message="lab02 task 2: append">lab02 task 2: append</failure>
+    </testcase>
+  </testsuite>
+  <testsuite name="lab02.decode" tests="1" failures="0" errors="0" skipped="0" time="1.500" timestamp="2025-01-31T12:34:56">
+    <testcase name="Decode.Linear" classname="lab02.decode" time="1.500" />
+  </testsuite>
+</testsuites>
+)");
+}
+
+TEST(Html, IsWellFormedAndSelfContained) {
+  const std::string html = grader::to_html(grader_tests::sample_results());
+  const pugi::xml_document document = parse(html);
+  EXPECT_TRUE(document.child("html").child("body"));
+  EXPECT_EQ(html.find("<script"), std::string::npos);
+  EXPECT_EQ(html.find("href="), std::string::npos);
+  EXPECT_EQ(html.find("src="), std::string::npos);
+  EXPECT_EQ(html.find("url("), std::string::npos);
+}
+
+TEST(Html, ShowsMessagesAsText) {
+  const pugi::xml_document document = parse(grader::to_html(grader_tests::sample_results()));
+  bool found = false;
+  for (const pugi::xpath_node& pre : document.select_nodes("//pre")) {
+    found |= std::string(pre.node().text().get()) == "got <b>\"1\" & 2</b>\n]]> second line";
+  }
+  EXPECT_TRUE(found);
+}
+
+TEST(Html, HoldsTheFigureAndTheScore) {
+  const pugi::xml_document document = parse(grader::to_html(grader_tests::sample_results()));
+  EXPECT_EQ(document.select_nodes("//figure/*[local-name()='svg']//*[local-name()='polyline']").size(), 2U);
+  EXPECT_STREQ(document.select_node("//div[@class='score']/strong").node().text().get(), "25");
+  EXPECT_EQ(document.select_nodes("//*[@class='notice']").size(), 0U);
+}
+
+TEST(Html, SaysLoudlyWhenPointsAreUndecided) {
+  grader::Results results = grader_tests::sample_results();
+  results.tasks[0].verdict = grader::Verdict::kInconclusive;
+  results.tasks[0].points = 0;
+  const pugi::xml_document document = parse(grader::to_html(results));
+  const std::string notice = document.select_node("//*[@class='notice']").node().text().get();
+  EXPECT_NE(notice.find("15 of the missing points are undecided"), std::string::npos) << notice;
+}
+
+TEST(Figure, IsAStandAloneSvg) {
+  const std::string svg = grader::chart_svg(*grader_tests::sample_results().milestones[0].figure);
+  const pugi::xml_document document = parse(svg);
+  EXPECT_STREQ(document.child("svg").attribute("xmlns").value(), "http://www.w3.org/2000/svg");
+  EXPECT_STREQ(document.child("svg").child("title").text().get(), "Tokens & time");
+}
+
+TEST(Figure, LeavesOutLinesWithoutData) {
+  const grader::LineChart chart{"t", "x", "y", {{"empty", "", {}, {}}, {"ragged", "", {1, 2}, {1}}}};
+  EXPECT_EQ(grader::chart_svg(chart).find("polyline"), std::string::npos);
+}
+
+TEST(Figure, TicksAreRoundAndCoverTheData) {
+  EXPECT_EQ(grader::ticks(79, 5), (std::vector<double>{0, 20, 40, 60, 80}));
+  EXPECT_EQ(grader::ticks(3040, 5), (std::vector<double>{0, 1000, 2000, 3000, 4000}));
+  EXPECT_EQ(grader::ticks(100, 5), (std::vector<double>{0, 20, 40, 60, 80, 100}));
+  EXPECT_EQ(grader::ticks(0, 5), (std::vector<double>{0, 1}));
+}
+
+}  // namespace
