@@ -47,7 +47,7 @@ function(kit_add_implementation lab impl)
   target_link_libraries(${lab}_${impl} PUBLIC ${lab}_contract PRIVATE ${ARG_WARNINGS})
 
   add_executable(${lab}_tests_${impl})
-  target_link_libraries(${lab}_tests_${impl} PRIVATE ${lab}_test_objects ${lab}_${impl} kit_testing)
+  target_link_libraries(${lab}_tests_${impl} PRIVATE ${lab}_test_objects ${lab}_${impl} kit_testing_main)
   gtest_discover_tests(${lab}_tests_${impl} TEST_PREFIX ${lab}.${impl}. DISCOVERY_MODE PRE_TEST
     PROPERTIES LABELS ${lab}-${impl} TIMEOUT 120)
 

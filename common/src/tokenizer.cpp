@@ -93,7 +93,8 @@ namespace {
 /// Null, false, 0 and "" all mean that a feature is off.
 void check_absent(const Fields& fields, const char* name) {
   const Json* value = fields.find(name);
-  const bool off = value == nullptr || *value == Json(false) || *value == Json(0) || *value == Json(std::string());
+  const bool off =
+      value == nullptr || *value == Json(false) || *value == Json(0) || *value == Json(std::string());
   KIT_CHECK(off, "{}: {} {} is not supported", fields.origin(), name, detail::shown(*value));
 }
 

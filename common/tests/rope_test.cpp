@@ -31,6 +31,7 @@ Tensor<float> reference_rotate(const Tensor<float>& x, int first_pos, const std:
 
 std::vector<double> plain_frequencies(int head_dim, double theta) {
   std::vector<double> frequency;
+  frequency.reserve(static_cast<std::size_t>(head_dim / 2));
   for (int i = 0; i < head_dim / 2; ++i) frequency.push_back(std::pow(theta, -2.0 * i / head_dim));
   return frequency;
 }

@@ -52,6 +52,7 @@ class SafetensorsWriter {
  public:
   void add(const std::string& name, TensorView<const float> tensor) {
     std::vector<std::int64_t> dims;
+    dims.reserve(static_cast<std::size_t>(tensor.rank()));
     for (int axis = 0; axis < tensor.rank(); ++axis) dims.push_back(tensor.dim(axis));
     const std::size_t begin = data_.size();
     data_.append(reinterpret_cast<const char*>(tensor.data()), tensor.span().size_bytes());

@@ -100,6 +100,9 @@ std::string first_errors(const std::string& output, const std::filesystem::path&
     // The linker's own summary says nothing once the real error is listed.
     const bool is_summary = line.find("collect2: error: ") != std::string::npos;
     if (n_errors >= max_errors || !is_error_line(line) || (is_summary && n_errors > 0)) continue;
+    // A missing function is reported for every call; once is enough.
+    const std::size_t undefined = line.find("undefined reference to");
+    if (undefined != std::string::npos && errors.find(line.substr(undefined)) != std::string::npos) continue;
     errors += (errors.empty() ? "" : "\n") + relative_to(line, prefix);
     ++n_errors;
   }

@@ -34,6 +34,9 @@ TEST(Build, FirstErrorsComeWithoutTheRoot) {
             "lab02/src/a.cpp:5:5: fatal error: three");
   EXPECT_EQ(grader::first_errors("a.cpp:9: undefined reference to `lab02::softmax()'\n", "/root"),
             "a.cpp:9: undefined reference to `lab02::softmax()'");
+  EXPECT_EQ(grader::first_errors(
+                "a.cpp:9: undefined reference to `f()'\nb.cpp:3: undefined reference to `f()'\n", "/root"),
+            "a.cpp:9: undefined reference to `f()'");
   EXPECT_EQ(grader::first_errors("something\nelse\n", "/root"), "something\nelse");
 }
 

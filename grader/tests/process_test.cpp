@@ -148,6 +148,7 @@ TEST(Process, TellsLinesAsTheyCome) {
 
 TEST(Process, RunsSideBySide) {
   std::vector<std::future<ProcessResult>> runs;
+  runs.reserve(8);
   for (int i = 0; i < 8; ++i) {
     runs.push_back(std::async(std::launch::async, [i] {
       return grader::run_process(misbehave({"exit", std::to_string(i)}));

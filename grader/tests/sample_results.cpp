@@ -2,7 +2,6 @@
 
 namespace grader_tests {
 
-using grader::TestResult;
 using grader::Verdict;
 
 grader::Results sample_results() {

@@ -12,7 +12,7 @@
 #include "kit/compare.h"
 #include "kit/rng.h"
 
-/// What the graded tests share. Link kit_testing, which also brings main().
+/// What the graded tests share. Link kit_testing_main for a main() that knows --kit_seed.
 namespace kit::testing {
 
 /// Seed of this run: --kit_seed=N on the command line, else KIT_SEED, else 1.
