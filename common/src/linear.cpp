@@ -16,6 +16,7 @@
 #include <vector>
 
 #include "kit/parallel.h"
+#include "unroll.h"
 
 // The order of every sum, whatever n, the tile or the number of threads: lane l of one vector adds x[k] *
 // w[k] for k = l, l + lanes, l + 2 lanes, ... in turn (a ragged end is padded with zeros), then reduce_rows()
@@ -61,6 +62,7 @@ Vector load_ragged(const float* from, std::int64_t count) {
 #if HWY_TARGET == HWY_SCALAR
 /// One lane: nothing to add.
 void reduce_rows(const std::array<Vector, kRows>& v, float* out) {
+  KIT_UNROLL
   for (int r = 0; r < kRows; ++r) out[r] = hn::GetLane(v[r]);
 }
 #else
@@ -98,6 +100,7 @@ using RowPointers = std::array<const float*, kRows>;
 template <int T>
 void store_tile(const Problem& p, std::int64_t row, std::int64_t token, const Sums<T>& sums) {
   const std::int64_t n_rows = std::min<std::int64_t>(kRows, p.out - row);
+  KIT_UNROLL
   for (int t = 0; t < T; ++t) {
     std::array<float, kRows> values;
     reduce_rows(sums[t], values.data());
@@ -113,18 +116,23 @@ void run_tile(const Problem& p, std::int64_t row, std::int64_t token, std::int64
               float* partial) {
   const Lanes d;
   RowPointers w;
+  KIT_UNROLL
   for (int r = 0; r < kRows; ++r) w[r] = p.w + std::min(row + r, p.out - 1) * p.in;
   const float* x = p.x + token * p.in;
 
   Sums<T> sums;
+  KIT_UNROLL
   for (int t = 0; t < T; ++t) {
+    KIT_UNROLL
     for (int r = 0; r < kRows; ++r) {
       sums[t][r] = begin == 0 ? hn::Zero(d) : hn::Load(d, partial + (t * kRows + r) * kLanes);
     }
   }
   const auto add = [&](const std::array<Vector, kRows>& w_k, const auto& load_x) {
+    KIT_UNROLL
     for (int t = 0; t < T; ++t) {
       const Vector x_k = load_x(t);
+      KIT_UNROLL
       for (int r = 0; r < kRows; ++r) sums[t][r] = hn::MulAdd(w_k[r], x_k, sums[t][r]);
     }
   };
@@ -140,7 +148,9 @@ void run_tile(const Problem& p, std::int64_t row, std::int64_t token, std::int64
         [&](int t) { return load_ragged(x + t * p.in + k, count); });
   }
   if (end == p.in) return store_tile<T>(p, row, token, sums);
+  KIT_UNROLL
   for (int t = 0; t < T; ++t) {
+    KIT_UNROLL
     for (int r = 0; r < kRows; ++r) hn::Store(sums[t][r], d, partial + (t * kRows + r) * kLanes);
   }
 }

@@ -19,6 +19,7 @@
 #include "kit/aligned_vector.h"
 #include "kit/check.h"
 #include "kit/parallel.h"
+#include "unroll.h"
 
 namespace kit {
 namespace {
@@ -56,9 +57,11 @@ float sum_range(const float* data, std::int64_t begin, std::int64_t end) {
   sums.fill(hn::Zero(d));
   std::int64_t i = begin;
   for (; i + kSums * kLanes <= end; i += kSums * kLanes) {
+    KIT_UNROLL
     for (int s = 0; s < kSums; ++s) sums[s] = hn::Add(sums[s], hn::LoadU(d, data + i + s * kLanes));
   }
   Vector total = hn::Zero(d);
+  KIT_UNROLL
   for (const Vector& sum : sums) total = hn::Add(total, sum);
   float result = hn::GetLane(hn::SumOfLanes(d, total));
   for (; i < end; ++i) result += data[i];
@@ -98,13 +101,16 @@ constexpr int kFmaChains = 12;  // latency 4 x 2 units needs 8; two 16-register 
 float run_fma(std::int64_t n_rounds) {
   const Lanes d;
   std::array<Vector, kFmaChains> chains;
+  KIT_UNROLL
   for (int c = 0; c < kFmaChains; ++c) chains[c] = hn::Set(d, static_cast<float>(c));
   const Vector factor = hn::Set(d, 0.999F);
   const Vector term = hn::Set(d, 0.001F);
   for (std::int64_t round = 0; round < n_rounds; ++round) {
+    KIT_UNROLL
     for (Vector& chain : chains) chain = hn::MulAdd(chain, factor, term);
   }
   Vector total = hn::Zero(d);
+  KIT_UNROLL
   for (const Vector& chain : chains) total = hn::Add(total, chain);
   return hn::GetLane(hn::SumOfLanes(d, total));
 }

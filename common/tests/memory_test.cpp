@@ -43,6 +43,7 @@ TEST(CountingResource, RefusesWhatExceedsItsLimitAndNamesIt) {
 TEST(CountingResource, IsThreadSafe) {
   kit::CountingResource resource;
   std::vector<std::thread> threads;
+  threads.reserve(4);
   for (int t = 0; t < 4; ++t) {
     threads.emplace_back([&] {
       for (int i = 0; i < 2000; ++i) resource.deallocate(resource.allocate(64), 64);
