@@ -14,6 +14,8 @@ endif()
 # -std=c++20 agree. Nothing uses -ffast-math: NaN must stay NaN, and sums must keep their order.
 add_library(kit_codegen INTERFACE)
 target_compile_options(kit_codegen INTERFACE $<$<COMPILE_LANGUAGE:CXX>:-ffp-contract=fast;-fopenmp-simd>)
+# Messages name files from the top of the tree, the same on every machine.
+target_compile_options(kit_codegen INTERFACE $<$<COMPILE_LANGUAGE:CXX>:-fmacro-prefix-map=${PROJECT_SOURCE_DIR}/=>)
 if(KIT_NATIVE)
   target_compile_options(kit_codegen INTERFACE $<$<COMPILE_LANGUAGE:CXX>:-march=native>)
 endif()

@@ -40,6 +40,26 @@ std::map<std::string, std::string> recorded_properties(const Json& record) {
   return properties;
 }
 
+/// Removes what GoogleTest writes around an AssertionResult (the expression, "Actual: false (...)",
+/// "Expected: true"): a student reads what differs, not how the test is written.
+std::string plain_words(std::string text) {
+  constexpr std::string_view kExpression = "\nValue of: ";
+  constexpr std::string_view kOpen = "\n  Actual: false (";
+  constexpr std::string_view kClose = ")\nExpected: true";
+  for (std::size_t at = 0; (at = text.find(kExpression, at)) != std::string::npos;) {
+    const std::size_t open = text.find('\n', at + 1);
+    const std::size_t close = text.find(kClose, at);
+    if (open == std::string::npos || close == std::string::npos) break;
+    if (text.compare(open, kOpen.size(), kOpen) != 0) {  // another kind of assertion: its values matter
+      at = open;
+      continue;
+    }
+    text.erase(close, kClose.size());
+    text.replace(at, open + kOpen.size() - at, "\n");
+  }
+  return text;
+}
+
 /// What a stub says after "NotImplemented: ", on one line and without the words GoogleTest puts around it.
 std::optional<std::string> not_implemented(const std::string& failures) {
   const std::size_t at = failures.find(kit::NotImplemented::kPrefix);
@@ -81,7 +101,7 @@ void classify_record(const Json& record, const ProcessResult& process, const Lim
                                format_bytes(static_cast<double>(limits.address_space_bytes)));
   } else if (!failures.empty()) {
     test.verdict = Verdict::kFailed;
-    test.message = failures;
+    test.message = plain_words(failures);
   } else {
     test.verdict = Verdict::kPassed;
   }

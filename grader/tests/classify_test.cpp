@@ -55,6 +55,22 @@ TEST(Classify, FailedKeepsItsMessages) {
   EXPECT_EQ(test.message, "a.cpp:3\nfirst mismatch");
 }
 
+TEST(Classify, AssertionsAreToldInPlainWords) {
+  const std::string wrapped =
+      "a.cpp:3\\nValue of: matches(got, f(x))\\n  Actual: false (the values differ (shape [2]))"
+      "\\nExpected: true\\nthese are the keys";
+  EXPECT_EQ(classify(exited(1), report("COMPLETED", failure(wrapped))).message,
+            "a.cpp:3\nthe values differ (shape [2])\nthese are the keys");
+  const std::string other = "a.cpp:3\\nValue of: done\\n  Actual: false\\nExpected: true";
+  EXPECT_EQ(classify(exited(1), report("COMPLETED", failure(other))).message,
+            "a.cpp:3\nValue of: done\n  Actual: false\nExpected: true");
+  const std::string two = other + "\\n" + wrapped;
+  EXPECT_EQ(
+      classify(exited(1), report("COMPLETED", failure(two))).message,
+      "a.cpp:3\nValue of: done\n  Actual: false\nExpected: true\na.cpp:3\nthe values differ (shape [2])\n"
+      "these are the keys");
+}
+
 TEST(Classify, StubNamesItsTask) {
   const TestResult test = classify(
       exited(1),
