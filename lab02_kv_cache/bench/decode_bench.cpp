@@ -16,7 +16,6 @@
 
 namespace {
 
-using kit::Shape;
 using kit::Tensor;
 
 /// Runs `step` once an iteration and returns the mean seconds of one; 0 after an error, which skips the
