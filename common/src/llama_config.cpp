@@ -119,10 +119,10 @@ ModelConfig load_config(const std::filesystem::path& directory) {
 ModelConfig layer_stack_config() {
   ModelConfig config;
   config.vocab_size = 2048;
-  config.dim = 1024;
-  config.hidden_dim = 2816;
-  config.n_layers = 16;
-  config.n_heads = 16;
+  config.dim = 2048;
+  config.hidden_dim = 5632;
+  config.n_layers = 4;
+  config.n_heads = 32;
   config.n_kv_heads = 4;
   config.head_dim = 64;
   config.max_seq_len = 2048;

@@ -61,8 +61,12 @@ SafetensorsEntry read_entry(const Fields& fields, std::span<const std::byte> dat
   KIT_CHECK(offsets.size() == 2, "{}: data_offsets {} are not [begin, end]", fields.origin(),
             detail::shown(offsets));
   const auto size = static_cast<std::int64_t>(data.size());
-  const std::int64_t begin = fields.to_integer(offsets[0], "data_offsets", 0, size);
-  const std::int64_t end = fields.to_integer(offsets[1], "data_offsets", 0, size);
+  constexpr std::int64_t kMost = std::numeric_limits<std::int64_t>::max();
+  const std::int64_t begin = fields.to_integer(offsets[0], "data_offsets", 0, kMost);
+  const std::int64_t end = fields.to_integer(offsets[1], "data_offsets", 0, kMost);
+  KIT_CHECK(begin <= size && end <= size,
+            "{}: data_offsets [{}, {}] lie beyond the {} bytes of data that the file has: is it truncated?",
+            fields.origin(), begin, end, size);
   KIT_CHECK(begin <= end, "{}: data_offsets [{}, {}] end before they begin", fields.origin(), begin, end);
   // Divided, not multiplied: a shape can have more elements than 2^64 bytes hold.
   const auto element = static_cast<std::int64_t>(size_bytes(*dtype));

@@ -7,6 +7,7 @@
 #include <filesystem>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "kit/llama.h"
@@ -30,6 +31,10 @@ struct Options {
   bool print_ids = false;
 };
 
+const CLI::Validator kNotNegative(
+    [](const std::string& text) { return text.starts_with('-') ? text + " is negative" : std::string(); },
+    "");
+
 void add_options(CLI::App& app, Options& options) {
   app.add_option("--model", options.model, "Model directory: config.json, model.safetensors, tokenizer.json")
       ->required();
@@ -39,10 +44,10 @@ void add_options(CLI::App& app, Options& options) {
       ->delimiter(',')
       ->excludes(prompt);
   app.add_option("-n,--max-new-tokens", options.sampling.max_new_tokens, "Tokens to generate at most")
-      ->check(CLI::NonNegativeNumber)
+      ->check(kNotNegative)
       ->capture_default_str();
   app.add_option("--temperature", options.sampling.temperature, "0 is greedy")
-      ->check(CLI::NonNegativeNumber)
+      ->check(kNotNegative)
       ->capture_default_str();
   app.add_option("--seed", options.seed, "Seed of the random numbers")->capture_default_str();
   app.add_flag("--no-cache", options.no_cache, "Use generate_without_cache");
@@ -95,11 +100,15 @@ int run(const Options& options) {
       options.prompt_ids.empty() ? tokenizer->encode(options.prompt) : options.prompt_ids;
 
   Printer printer(tokenizer, options.print_ids);
-  printer.prompt(options, prompt, tokenizer);
   kit::Rng rng(options.seed);
   const auto generate = options.no_cache ? lab02::generate_without_cache : lab02::generate_with_cache;
+  bool first = true;
   const auto start = std::chrono::steady_clock::now();
-  const auto tokens = generate(*model, prompt, options.sampling, rng, [&](int id) { printer.token(id); });
+  const auto tokens = generate(*model, prompt, options.sampling, rng, [&](int id) {
+    if (std::exchange(first, false))
+      printer.prompt(options, prompt, tokenizer);  // not before the request is checked
+    printer.token(id);
+  });
   const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - start;
   printer.finish();
 

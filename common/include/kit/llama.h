@@ -53,8 +53,8 @@ std::unique_ptr<Model> make_llama(const ModelConfig& config, std::shared_ptr<con
 /// load_config, load_llama_weights and make_llama in one.
 std::unique_ptr<Model> load_llama(const std::filesystem::path& directory, AttentionOps ops);
 
-/// A configuration with more than 100 M parameters (over 512 MB in float32), larger than most last-level
-/// caches.
+/// Four layers of the shape of a 1.1 B model (dim 2048, hidden_dim 5632, 32 heads over 4): 180 M parameters,
+/// 722 MB in float32, larger than most last-level caches.
 ModelConfig layer_stack_config();
 
 }  // namespace kit
