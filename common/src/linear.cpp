@@ -139,9 +139,10 @@ void run_tile(const Problem& p, std::int64_t row, std::int64_t token, std::int64
   std::int64_t k = begin;
   for (; k + kLanes <= end; k += kLanes) {
     if constexpr (T == 1) {
-      // A hardware prefetcher stops at the end of a row's 4 KiB page; this one asks for the next tile's rows.
+      // A hardware prefetcher stops at the end of a 4 KiB page; this one asks for the next tile's rows, into
+      // the second-level cache: the first would throw them out again before their turn.
       KIT_UNROLL
-      for (int r = 0; r < kRows; ++r) __builtin_prefetch(w[r] + k + kRows * p.in);
+      for (int r = 0; r < kRows; ++r) __builtin_prefetch(w[r] + k + kRows * p.in, 0, 2);
     }
     add({hn::LoadU(d, w[0] + k), hn::LoadU(d, w[1] + k), hn::LoadU(d, w[2] + k), hn::LoadU(d, w[3] + k)},
         [&](int t) { return hn::LoadU(d, x + t * p.in + k); });

@@ -32,6 +32,7 @@ float dot(std::span<const float> a, std::span<const float> b) {
 
 /// out += weight * value.
 void add_scaled(std::span<float> out, float weight, std::span<const float> value) {
+#pragma omp simd
   for (std::size_t d = 0; d < out.size(); ++d) out[d] += weight * value[d];
 }
 
