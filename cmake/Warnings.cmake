@@ -8,7 +8,7 @@ add_library(kit_warnings INTERFACE)
 target_link_libraries(kit_warnings INTERFACE kit_warnings_advice)
 if(KIT_SANITIZE)
   # GCC's sanitizer instrumentation makes -Wmaybe-uninitialized cry wolf inside libstdc++ headers.
-  target_compile_options(kit_warnings INTERFACE $<$<COMPILE_LANGUAGE:CXX>:-Wno-maybe-uninitialized>)
+  target_compile_options(kit_warnings INTERFACE $<$<COMPILE_LANG_AND_ID:CXX,GNU>:-Wno-maybe-uninitialized>)
 endif()
 if(KIT_WERROR)
   target_compile_options(kit_warnings INTERFACE $<$<COMPILE_LANGUAGE:CXX>:-Werror>)
