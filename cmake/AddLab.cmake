@@ -2,7 +2,7 @@ include(GoogleTest)
 
 # kit_add_lab(lab02
 #   CONTRACT include/lab02/attention.h ...   headers a student may not change
-#   SOURCES attention.cpp ...                file names that exist in src/ and, mirrored, in solutions/<folder>/
+#   SOURCES attention.cpp copy.cu ...        file names that exist in src/ and, mirrored, in solutions/<folder>/
 #   TESTS tests/attention_test.cpp ...       compiled once, linked with every implementation
 #   BENCH bench/decode_bench.cpp ...
 #   TOOLS generate ...)                      tools/<name>.cpp: programs that run an implementation
@@ -24,7 +24,7 @@ function(kit_add_lab lab)
   target_link_libraries(${lab}_bench_objects PRIVATE ${lab}_contract kit_testing kit_warnings benchmark::benchmark)
   foreach(tool ${ARG_TOOLS})
     add_library(${lab}_${tool}_objects OBJECT tools/${tool}.cpp)
-    target_link_libraries(${lab}_${tool}_objects PRIVATE ${lab}_contract kit_warnings CLI11::CLI11)
+    target_link_libraries(${lab}_${tool}_objects PRIVATE ${lab}_contract kit_warnings CLI11::CLI11 nlohmann_json::nlohmann_json)
   endforeach()
 
   set(solution_dir ${PROJECT_SOURCE_DIR}/solutions/${folder})
@@ -43,11 +43,18 @@ endfunction()
 # One implementation of a lab: library <lab>_<impl> from SOURCES, and the lab's programs linked with it.
 function(kit_add_implementation lab impl)
   cmake_parse_arguments(ARG "" "WARNINGS" "SOURCES" ${ARGN})
+  set(kernels ${ARG_SOURCES})
+  list(FILTER kernels INCLUDE REGEX "\\.cu$")
+  list(FILTER ARG_SOURCES EXCLUDE REGEX "\\.cu$")
   add_library(${lab}_${impl} STATIC ${ARG_SOURCES})
   target_link_libraries(${lab}_${impl} PUBLIC ${lab}_contract PRIVATE ${ARG_WARNINGS})
+  if(kernels)
+    kit_add_simt_kernels(${lab}_${impl}_kernels SOURCES ${kernels} LIBRARIES ${lab}_contract ${ARG_WARNINGS})
+    target_link_libraries(${lab}_${impl} PUBLIC kit_simt PRIVATE ${lab}_${impl}_kernels)
+  endif()
 
   add_executable(${lab}_tests_${impl})
-  target_link_libraries(${lab}_tests_${impl} PRIVATE ${lab}_test_objects ${lab}_${impl} kit_testing_main)
+  target_link_libraries(${lab}_tests_${impl} PRIVATE ${lab}_test_objects ${lab}_${impl} kit_simt_testing kit_testing_main)
   gtest_discover_tests(${lab}_tests_${impl} TEST_PREFIX ${lab}.${impl}. DISCOVERY_MODE PRE_TEST
     PROPERTIES LABELS ${lab}-${impl} TIMEOUT 120)
 

@@ -40,3 +40,18 @@ if(NOT TARGET PkgConfig::PCRE2)
   FetchContent_MakeAvailable(pcre2)
   add_library(PkgConfig::PCRE2 ALIAS pcre2-8-static)
 endif()
+
+# Boost.Context: the stacks of the SIMT executor's threads.
+find_package(Boost 1.74 QUIET COMPONENTS context)
+if(NOT TARGET Boost::context)
+  set(BOOST_INCLUDE_LIBRARIES context CACHE INTERNAL "")
+  FetchContent_Declare(boost GIT_REPOSITORY https://github.com/boostorg/boost.git GIT_TAG boost-1.84.0 GIT_SHALLOW ON)
+  FetchContent_MakeAvailable(boost)
+  add_library(Boost::context ALIAS boost_context)
+endif()
+
+# elfutils' libdw: from code addresses to source lines. It has no CMake build to fetch: where it is missing, the
+# executor names no lines and says so.
+if(PkgConfig_FOUND)
+  pkg_check_modules(LIBDW IMPORTED_TARGET libdw)
+endif()

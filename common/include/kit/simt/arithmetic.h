@@ -1,0 +1,157 @@
+#pragma once
+
+#include <bit>
+#include <cmath>
+#include <cstdint>
+#include <type_traits>
+
+/// CUDA's arithmetic functions for the SIMT executor. The fast ones (__expf, ...) are computed precisely here; on a
+/// GPU they may differ in the last bits, so no test may depend on those.
+// NOLINTBEGIN(bugprone-reserved-identifier,readability-identifier-naming)
+
+#define KIT_SIMT_MIN_MAX(T)             \
+  constexpr T min(T a, T b) {           \
+    return b < a ? b : a;               \
+  }                                     \
+  constexpr T max(T a, T b) {           \
+    return a < b ? b : a;               \
+  }
+KIT_SIMT_MIN_MAX(int)
+KIT_SIMT_MIN_MAX(unsigned)
+KIT_SIMT_MIN_MAX(long)
+KIT_SIMT_MIN_MAX(unsigned long)
+KIT_SIMT_MIN_MAX(long long)
+KIT_SIMT_MIN_MAX(unsigned long long)
+#undef KIT_SIMT_MIN_MAX
+// For floating point, fmin and fmax: a NaN loses against a number.
+inline float min(float a, float b) {
+  return std::fmin(a, b);
+}
+inline float max(float a, float b) {
+  return std::fmax(a, b);
+}
+inline double min(double a, double b) {
+  return std::fmin(a, b);
+}
+inline double max(double a, double b) {
+  return std::fmax(a, b);
+}
+
+inline float rsqrtf(float x) {
+  return 1.0F / std::sqrt(x);
+}
+inline double rsqrt(double x) {
+  return 1.0 / std::sqrt(x);
+}
+inline float __expf(float x) {
+  return std::exp(x);
+}
+inline float __exp10f(float x) {
+  return std::pow(10.0F, x);
+}
+inline float __logf(float x) {
+  return std::log(x);
+}
+inline float __log2f(float x) {
+  return std::log2(x);
+}
+inline float __log10f(float x) {
+  return std::log10(x);
+}
+inline float __powf(float x, float y) {
+  return std::pow(x, y);
+}
+inline float __sinf(float x) {
+  return std::sin(x);
+}
+inline float __cosf(float x) {
+  return std::cos(x);
+}
+inline float __fdividef(float x, float y) {
+  return x / y;
+}
+inline float __frcp_rn(float x) {
+  return 1.0F / x;
+}
+inline float __fsqrt_rn(float x) {
+  return std::sqrt(x);
+}
+inline float __frsqrt_rn(float x) {
+  return 1.0F / std::sqrt(x);
+}
+inline float __fadd_rn(float x, float y) {
+  return x + y;
+}
+inline float __fmul_rn(float x, float y) {
+  return x * y;
+}
+inline float __fmaf_rn(float x, float y, float z) {
+  return std::fma(x, y, z);
+}
+inline float __saturatef(float x) {
+  return std::fmin(std::fmax(x, 0.0F), 1.0F);
+}
+
+// Conversions saturate as on the GPU: a NaN gives 0, what does not fit gives the nearest limit.
+inline int kit_simt_to_int(float rounded) {
+  if (!(rounded == rounded)) return 0;
+  if (rounded >= 2147483648.0F) return 2147483647;
+  if (rounded < -2147483648.0F) return -2147483647 - 1;
+  return static_cast<int>(rounded);
+}
+inline int __float2int_rn(float x) {
+  return kit_simt_to_int(std::nearbyint(x));
+}
+inline int __float2int_rz(float x) {
+  return kit_simt_to_int(std::trunc(x));
+}
+inline int __float2int_rd(float x) {
+  return kit_simt_to_int(std::floor(x));
+}
+inline int __float2int_ru(float x) {
+  return kit_simt_to_int(std::ceil(x));
+}
+inline float __int2float_rn(int x) {
+  return static_cast<float>(x);
+}
+inline int __float_as_int(float x) {
+  return std::bit_cast<int>(x);
+}
+inline unsigned __float_as_uint(float x) {
+  return std::bit_cast<unsigned>(x);
+}
+inline float __int_as_float(int x) {
+  return std::bit_cast<float>(x);
+}
+inline float __uint_as_float(unsigned x) {
+  return std::bit_cast<float>(x);
+}
+
+constexpr int __popc(unsigned x) {
+  return std::popcount(x);
+}
+constexpr int __popcll(unsigned long long x) {
+  return std::popcount(x);
+}
+constexpr int __clz(int x) {
+  return std::countl_zero(static_cast<unsigned>(x));
+}
+constexpr int __ffs(int x) {
+  return x == 0 ? 0 : std::countr_zero(static_cast<unsigned>(x)) + 1;
+}
+constexpr unsigned __umulhi(unsigned a, unsigned b) {
+  return static_cast<unsigned>((std::uint64_t{a} * b) >> 32);
+}
+
+/// Four products of signed bytes and a sum: c + a0 b0 + a1 b1 + a2 b2 + a3 b3, wrapping like the instruction.
+constexpr int __dp4a(int a, int b, int c) {
+  auto sum = static_cast<unsigned>(c);
+  for (int byte = 0; byte < 4; ++byte) {
+    const int product = static_cast<std::int8_t>(static_cast<unsigned>(a) >> (8 * byte)) *
+                        static_cast<std::int8_t>(static_cast<unsigned>(b) >> (8 * byte));
+    sum += static_cast<unsigned>(product);
+  }
+  return static_cast<int>(sum);
+}
+
+// NOLINTEND(bugprone-reserved-identifier,readability-identifier-naming)

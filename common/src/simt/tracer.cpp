@@ -1,0 +1,446 @@
+#include "tracer.h"
+
+#include <algorithm>
+#include <atomic>
+#include <bit>
+#include <utility>
+
+#include "coalescing.h"
+#include "source_lines.h"
+#include "worker.h"
+
+namespace kit::simt::detail {
+
+namespace {
+
+std::uint64_t load_relaxed(const std::uint64_t& cell) {
+  return std::atomic_ref(const_cast<std::uint64_t&>(cell)).load(std::memory_order_relaxed);
+}
+
+// Bytes [address, address + width) of their words, as masks of four bits; a width above 4 covers whole words.
+unsigned byte_mask(std::uintptr_t address, int width) {
+  return width >= 4 ? 15U : ((1U << width) - 1) << (address & 3U);
+}
+
+}  // namespace
+
+void Tracer::begin_launch(const LaunchState& launch) {
+  launch_ = &launch;
+  launch_tag_ = launch.launch_tag;
+  arguments_ = reinterpret_cast<std::uintptr_t>(launch.call.arguments);
+  arguments_bytes_ = launch.call.arguments_bytes;
+  shared_.resize_dynamic(launch.dynamic_shared_bytes);
+  chunks_.fill(Chunk{});
+  reset();
+}
+
+void Tracer::begin_block(std::uint64_t block) {
+  block_ = block;
+  block_id_ = block % (RaceCell::kBlockMask - 1) + 1;
+  ++block_serial_;
+  block_epoch_ = 0;
+  warp_epochs_.fill(0);
+  fenced_ = false;
+  acquired_ = 0;
+}
+
+void Tracer::begin_thread(int tid, std::uintptr_t stack_base, std::size_t stack_size) {
+  tid_ = tid;
+  lane_ = static_cast<unsigned>(tid) % 32;
+  warp_ = static_cast<unsigned>(tid) / 32;
+  stack_base_ = stack_base;
+  stack_size_ = stack_size;
+}
+
+void Tracer::clear_counters() {
+  for (const auto& site : sites_) site->counters = {};
+}
+
+void Tracer::fail(Fault fault) {
+  worker_.fail(fault);
+}
+
+template <int width, Access access>
+void Tracer::on_access(std::uintptr_t address, std::uintptr_t code_address) {
+  if (const Chunk& chunk = chunks_[static_cast<std::size_t>(access)]; address - chunk.base < chunk.size)
+    return access_global<width, access>(address, code_address);
+  if (address - shared_.statics.base < shared_.statics.size)
+    return access_shared<width, access>(shared_.statics, address, code_address);
+  if (address - shared_.dynamic.base < shared_.dynamic.size)
+    return access_shared<width, access>(shared_.dynamic, address, code_address);
+  // A thread's own local variables cost nothing here; on a GPU they are registers as a rule.
+  if (address - stack_base_ < stack_size_) return;
+  if (find_elsewhere(address, width, access, code_address)) access_global<width, access>(address, code_address);
+}
+
+// True when it is device memory after all.
+bool Tracer::find_elsewhere(std::uintptr_t address, int width, Access access, std::uintptr_t code_address) {
+  if (address - arguments_ < arguments_bytes_) return false;
+  if (const Chunk* chunk = DeviceMemory::instance().find(address); chunk != nullptr) {
+    chunks_[static_cast<std::size_t>(access)] = *chunk;
+    return true;
+  }
+  Fault fault{.kind = FaultKind::kHostMemory,
+              .code_address = code_address,
+              .address = address,
+              .width = width,
+              .access = access};
+  if (is_constant_memory(address)) {
+    if (access == Access::kLoad) return false;
+    fault.kind = FaultKind::kConstantWrite;
+  } else if (shared_.is_near(address)) {
+    fault.kind = FaultKind::kSharedOutOfBounds;
+    fault.space = Space::kShared;
+  }
+  fail(fault);
+}
+
+// ---------------------------------------------------------------------------------------------------------------
+// Global memory
+
+template <int width, Access access>
+inline void Tracer::access_global(std::uintptr_t address, std::uintptr_t code_address) {
+  if ((address & static_cast<std::uintptr_t>(width - 1)) != 0) [[unlikely]] {
+    fail({.kind = FaultKind::kMisaligned,
+          .code_address = code_address,
+          .address = address,
+          .width = width,
+          .access = access});
+  }
+  const Chunk& chunk = chunks_[static_cast<std::size_t>(access)];
+  const std::size_t word = (address - chunk.base) / 4;
+  check_global_state(chunk.state + word, address, width, access, code_address);
+  const unsigned bytes = byte_mask(address, width);
+  constexpr std::size_t kWords = width <= 4 ? 1 : static_cast<std::size_t>(width) / 4;
+  for (std::size_t i = 0; i < kWords; ++i)
+    check_global_race(chunk.races[word + i], bytes, access, address, width, code_address);
+  record(Space::kGlobal, address, width, access, code_address);
+}
+
+inline void Tracer::check_global_state(std::uint8_t* state, std::uintptr_t address, int width, Access access,
+                                       std::uintptr_t code_address) {
+  const std::size_t n_words = width <= 4 ? 1 : static_cast<std::size_t>(width) / 4;
+  const unsigned bytes = byte_mask(address, width);
+  const unsigned wanted = access == Access::kStore ? bytes << 4 : bytes << 4 | bytes;
+  for (std::size_t i = 0; i < n_words; ++i) {
+    const unsigned found = state[i];
+    if (found == kWordReady) [[likely]] continue;
+    if ((found & wanted) != wanted) [[unlikely]] {
+      const bool inside = (found & bytes << 4) == bytes << 4;
+      fail({.kind = inside ? FaultKind::kUninitialised : FaultKind::kOutOfBounds,
+            .code_address = code_address,
+            .address = address + (width <= 4 ? 0 : 4 * i),
+            .width = width,
+            .access = access});
+    }
+    if (access == Access::kLoad) continue;
+    // Another worker may set other bytes of the word at the same time.
+    std::atomic_ref(state[i]).fetch_or(static_cast<std::uint8_t>(bytes), std::memory_order_relaxed);
+  }
+}
+
+inline void Tracer::check_global_race(std::uint64_t& cell, unsigned bytes, Access access, std::uintptr_t address,
+                                      int width, std::uintptr_t code_address) {
+  RaceCell now{load_relaxed(cell)};
+  if (now.tag() != launch_tag_) now.bits = launch_tag_ << 54;
+  const std::uint64_t writer = now.writer();
+  const std::uint64_t reader = now.reader();
+  bool race = writer != 0 && writer != block_id_ && (now.written() & bytes) != 0 &&
+              !(access == Access::kAtomic && now.atomic());
+  bool with_reader = false;
+  if (access != Access::kLoad && reader != 0 && (reader != block_id_ || now.several_readers()) &&
+      (now.read() & bytes) != 0) {
+    race = with_reader = true;
+  }
+  if (race) [[unlikely]] {
+    const std::uint64_t other = with_reader ? reader : writer;
+    if (!is_ordered_after(other - 1)) {
+      Fault fault{.kind = FaultKind::kGlobalRace,
+                  .code_address = code_address,
+                  .address = address,
+                  .width = width,
+                  .access = access};
+      fault.other_block = other - 1;
+      fault.other_wrote = !with_reader;
+      fail(fault);
+    }
+    now.bits = launch_tag_ << 54;  // ordered: a new beginning
+  }
+  RaceCell next = now;
+  if (access == Access::kLoad) {
+    const bool other_reader = reader != 0 && reader != block_id_;
+    next.bits = (now.bits & ~(RaceCell::kBlockMask << 22)) | block_id_ << 22 | std::uint64_t{bytes} << 48 |
+                (other_reader ? std::uint64_t{1} << 53 : 0);
+  } else {
+    const bool same_writer = now.writer() == block_id_;
+    const std::uint64_t written = (same_writer ? now.written() : 0) | bytes;
+    // A block's plain write followed by its own atomic stays a plain write for others.
+    const bool atomic = access == Access::kAtomic && (!same_writer || now.atomic());
+    next.bits = (now.bits & ~(RaceCell::kBlockMask | std::uint64_t{15} << 44 | std::uint64_t{1} << 52)) | block_id_ |
+                written << 44 | (atomic ? std::uint64_t{1} << 52 : 0);
+  }
+  if (next.bits != now.bits || now.bits != cell)
+    std::atomic_ref(cell).store(next.bits, std::memory_order_relaxed);
+}
+
+bool Tracer::is_ordered_after(std::uint64_t other_block) {
+  auto& launch = *worker_.launch();
+  if (acquired_ == 0 || !launch.any_published.load(std::memory_order_acquire)) return false;
+  busy_ = true;
+  const auto ordered = [&] {
+    const std::scoped_lock lock(launch.mutex);
+    const auto found = launch.published.find(other_block);
+    return found != launch.published.end() && found->second < acquired_;
+  }();
+  busy_ = false;
+  return ordered;
+}
+
+void Tracer::note_atomic() {
+  auto& launch = *worker_.launch();
+  if (!fenced_ && !launch.any_published.load(std::memory_order_relaxed)) return;
+  acquired_ = launch.clock.fetch_add(1) + 1;
+  if (!fenced_) return;
+  busy_ = true;
+  {
+    const std::scoped_lock lock(launch.mutex);
+    launch.published[block_id_ - 1] = launch.clock.fetch_add(1) + 1;
+  }
+  busy_ = false;
+  acquired_ = launch.clock.fetch_add(1) + 1;
+  launch.any_published.store(true, std::memory_order_release);
+}
+
+// ---------------------------------------------------------------------------------------------------------------
+// Shared memory
+
+template <int width, Access access>
+inline void Tracer::access_shared(SharedRegion& region, std::uintptr_t address, std::uintptr_t code_address) {
+  const std::size_t offset = address - region.base;
+  const bool misaligned = (address & static_cast<std::uintptr_t>(width - 1)) != 0;
+  if (misaligned || offset + width > region.size || region.belongs[offset] == 0 ||
+      region.belongs[offset + width - 1] == 0) [[unlikely]] {
+    fail({.kind = misaligned ? FaultKind::kMisaligned : FaultKind::kSharedOutOfBounds,
+          .code_address = code_address,
+          .address = address,
+          .width = width,
+          .access = access,
+          .space = Space::kShared});
+  }
+  const unsigned bytes = byte_mask(address, width);
+  SharedCell* cells = region.cells.data() + offset / 4;
+  constexpr std::size_t kWords = width <= 4 ? 1 : static_cast<std::size_t>(width) / 4;
+  for (std::size_t i = 0; i < kWords; ++i)
+    check_shared_cell(cells[i], bytes, access, address, width, code_address);
+  record(Space::kShared, address, width, access, code_address);
+}
+
+inline void Tracer::check_shared_cell(SharedCell& cell, unsigned bytes, Access access, std::uintptr_t address,
+                                      int width, std::uintptr_t code_address) {
+  const auto me = static_cast<std::uint16_t>(tid_ + 1);
+  const std::uint32_t epoch = block_epoch_ << 16 | (warp_epochs_[warp_] & 0xFFFFU);
+  if (cell.block_serial != block_serial_) cell = SharedCell{.block_serial = block_serial_};
+
+  if (access != Access::kStore && (cell.initialised & bytes) != bytes) [[unlikely]] {
+    fail({.kind = FaultKind::kUninitialised,
+          .code_address = code_address,
+          .address = address,
+          .width = width,
+          .access = access,
+          .space = Space::kShared});
+  }
+  // Two touches are ordered by a barrier of the block, or, within a warp, by a __syncwarp.
+  const auto unordered = [&](std::uint16_t other, std::uint32_t other_epoch, bool several_lanes) {
+    if (other_epoch >> 16 != epoch >> 16) return false;
+    const bool same_warp = (other - 1U) / 32 == warp_;
+    if (!same_warp) return true;
+    return other_epoch == epoch && (other != me || several_lanes);
+  };
+  const bool races_with_write = cell.writer != 0 && (cell.written & bytes) != 0 && cell.writer != me &&
+                                !(access == Access::kAtomic && cell.atomic) &&
+                                unordered(cell.writer, cell.write_epoch, false);
+  const bool races_with_read =
+      access != Access::kLoad && cell.reader != 0 && (cell.read & bytes) != 0 &&
+      (unordered(cell.reader, cell.read_epoch, cell.several_lanes) ||
+       (cell.several_warps && cell.read_epoch >> 16 == epoch >> 16));
+  if (races_with_write || races_with_read) [[unlikely]] {
+    Fault fault{.kind = FaultKind::kSharedRace,
+                .code_address = code_address,
+                .address = address,
+                .width = width,
+                .access = access,
+                .space = Space::kShared};
+    const bool other_wrote = races_with_write;
+    fault.value = (other_wrote ? cell.writer : cell.reader) - 1;
+    fault.other_code_address = other_wrote ? cell.write_code_address : cell.read_code_address;
+    fault.other_wrote = other_wrote;
+    fail(fault);
+  }
+  if (access == Access::kLoad) {
+    const bool same_interval = cell.reader != 0 && cell.read_epoch >> 16 == epoch >> 16;
+    const bool same_warp = cell.reader != 0 && (cell.reader - 1U) / 32 == warp_;
+    const bool same_epoch = same_interval && same_warp && cell.read_epoch == epoch;
+    cell.several_warps = same_interval && (cell.several_warps || !same_warp);
+    cell.several_lanes = same_epoch && (cell.several_lanes || cell.reader != me);
+    cell.read = static_cast<std::uint8_t>((same_interval ? cell.read : 0) | bytes);
+    cell.reader = me;
+    cell.read_epoch = epoch;
+    cell.read_code_address = code_address;
+  } else {
+    cell.initialised = static_cast<std::uint8_t>(cell.initialised | bytes);
+    const bool same_writer = cell.writer == me && cell.write_epoch == epoch;
+    cell.written = static_cast<std::uint8_t>((same_writer ? cell.written : 0) | bytes);
+    cell.atomic = access == Access::kAtomic && (!same_writer || cell.atomic);
+    cell.writer = me;
+    cell.write_epoch = epoch;
+    cell.write_code_address = code_address;
+  }
+}
+
+// ---------------------------------------------------------------------------------------------------------------
+// Warp instructions
+
+inline void Tracer::record(Space space, std::uintptr_t address, int width, Access access,
+                           std::uintptr_t code_address) {
+  const std::uint64_t key = code_address << 8 | static_cast<std::uint64_t>(width) << 3 |
+                            static_cast<std::uint64_t>(access) << 1 | static_cast<std::uint64_t>(space);
+  const std::size_t slot = (code_address ^ code_address >> 12 ^ static_cast<std::size_t>(access)) % kTableSize;
+  Site* site = table_[slot].key == key ? table_[slot].site : find_site(key, space, width, access, code_address);
+  if (!site->touched) {
+    site->touched = true;
+    touched_.push_back(site);
+  }
+  if (site->n_executed[lane_] - site->base >= kWindow) [[unlikely]] wait_for_window(*site);
+  Request& request = site->window[site->n_executed[lane_]++ % kWindow];
+  request.addresses[lane_] = address;
+  request.mask |= 1U << lane_;
+  last_code_address_ = code_address;
+}
+
+// One site for each place in the source, whatever copies of it the compiler made (unrolled loops, threaded jumps), and
+// for each way it was inlined.
+Site* Tracer::find_site(std::uint64_t key, Space space, int width, Access access, std::uintptr_t code_address) {
+  std::size_t slot = (code_address ^ code_address >> 12 ^ static_cast<std::size_t>(access)) % kTableSize;
+  if (const auto found = site_of_key_.find(key); found != site_of_key_.end()) {
+    table_[slot] = {.key = key, .site = found->second};
+    return found->second;
+  }
+  busy_ = true;
+  const SourcePlace& place = find_source(code_address);
+  Site* site = nullptr;
+  if (!place.place.file.empty()) {
+    for (const auto& candidate : sites_) {
+      const SourcePlace& other = find_source(candidate->code_address);
+      if (candidate->space == space && candidate->access == access && candidate->width == width &&
+          other.place == place.place && other.chain == place.chain) {
+        site = candidate.get();
+        break;
+      }
+    }
+  }
+  if (site == nullptr) {
+    sites_.push_back(std::make_unique<Site>());
+    site = sites_.back().get();
+    site->code_address = code_address;
+    site->space = space;
+    site->access = access;
+    site->width = width;
+  }
+  site_of_key_[key] = site;
+  busy_ = false;
+  table_[slot] = {.key = key, .site = site};
+  return site;
+}
+
+void Tracer::wait_for_window(Site& site) {
+  site.n_executed[lane_] = std::max(site.n_executed[lane_], site.base);
+  while (site.n_executed[lane_] - site.base >= kWindow) {
+    waits_for_[lane_] = &site;
+    worker_.wait_for_window();
+    // A request that was completed without this lane is over; the lane joins the present one.
+    site.n_executed[lane_] = std::max(site.n_executed[lane_], site.base);
+  }
+}
+
+void Tracer::complete(Site& site, std::uint32_t until, std::uint32_t live) {
+  for (; site.base != until; ++site.base) {
+    Request& request = site.window[site.base % kWindow];
+    const std::uint32_t mask = std::exchange(request.mask, 0);
+    if (mask == 0) continue;
+    Counters& counters = site.counters;
+    const int n_lanes = std::popcount(mask);
+    const std::int64_t n_bytes = std::int64_t{n_lanes} * site.width;
+    ++counters.requests;
+    counters.thread_accesses += n_lanes;
+    counters.partial_requests += (mask & live) != live ? 1 : 0;
+    const std::uint64_t* addresses = request.addresses.data();
+    if (site.space == Space::kGlobal) {
+      const int sectors = count_sectors(addresses, mask);
+      counters.sectors += sectors;
+      counters.ideal_sectors += (n_bytes + 31) / 32;
+      counters.useful_bytes += std::min<std::int64_t>(n_bytes, 32 * sectors);
+    } else {
+      counters.wavefronts += site.access == Access::kAtomic ? count_atomic_wavefronts(addresses, mask)
+                                                            : count_wavefronts(addresses, mask, site.width);
+      counters.ideal_wavefronts += count_ideal_wavefronts(mask, site.width);
+    }
+  }
+}
+
+void Tracer::converge() {
+  for (Site* site : touched_) {
+    const std::uint32_t until = *std::max_element(site->n_executed.begin(), site->n_executed.end());
+    complete(*site, std::max(until, site->base), live_mask_);
+    site->n_executed.fill(0);
+    site->base = 0;
+    site->touched = false;
+  }
+  touched_.clear();
+}
+
+void Tracer::advance_window(std::uint32_t waiting) {
+  bool advanced = false;
+  for (Site* site : touched_) {
+    // Lanes that do not stand before a window wait for the whole warp or have returned: they add nothing here.
+    std::uint32_t slowest = UINT32_MAX;
+    for (std::uint32_t rest = waiting; rest != 0; rest &= rest - 1)
+      slowest = std::min(slowest, site->n_executed[static_cast<std::size_t>(std::countr_zero(rest))]);
+    if (slowest == UINT32_MAX || slowest <= site->base) continue;
+    const std::uint32_t until = std::min(slowest, site->base + kWindow);
+    complete(*site, until, live_mask_);
+    for (std::uint32_t rest = waiting; rest != 0; rest &= rest - 1) {
+      if (waits_for_[static_cast<std::size_t>(std::countr_zero(rest))] == site) advanced = true;
+    }
+  }
+  if (advanced) return;
+  // The lanes' paths differ: some wait here that others never reach. Half a window is taken as it is.
+  for (std::uint32_t rest = waiting; rest != 0; rest &= rest - 1) {
+    Site& site = *waits_for_[static_cast<std::size_t>(std::countr_zero(rest))];
+    if (site.n_executed[static_cast<std::size_t>(std::countr_zero(rest))] - site.base < kWindow) continue;
+    complete(site, site.base + kWindow / 2, live_mask_);
+    for (auto& n : site.n_executed) n = std::max(n, site.base);
+  }
+}
+
+void Tracer::reset() {
+  for (Site* site : touched_) {
+    for (Request& request : site->window) request.mask = 0;
+    site->n_executed.fill(0);
+    site->base = 0;
+    site->touched = false;
+  }
+  touched_.clear();
+}
+
+#define KIT_INSTANTIATE(width)                                                              \
+  template void Tracer::on_access<width, Access::kLoad>(std::uintptr_t, std::uintptr_t);    \
+  template void Tracer::on_access<width, Access::kStore>(std::uintptr_t, std::uintptr_t);   \
+  template void Tracer::on_access<width, Access::kAtomic>(std::uintptr_t, std::uintptr_t);
+KIT_INSTANTIATE(1)
+KIT_INSTANTIATE(2)
+KIT_INSTANTIATE(4)
+KIT_INSTANTIATE(8)
+KIT_INSTANTIATE(16)
+#undef KIT_INSTANTIATE
+
+}  // namespace kit::simt::detail
