@@ -5,14 +5,16 @@
 #   -fsanitize=bounds      calls the executor when an index exceeds a declared bound
 #   -O2, no vectorising    one access of the source stays one access; a debug build would count what no GPU executes
 #   -g                     source lines
-add_library(kit_simt_kernel INTERFACE)
-target_compile_options(kit_simt_kernel INTERFACE
+# They are options of the source file, which come last on the command line, after a preset's own sanitizers.
+set(KIT_SIMT_KERNEL_OPTIONS
   -fno-sanitize=all -fsanitize=thread -fsanitize=bounds -fsanitize-recover=bounds
-  -O2 -g -fno-omit-frame-pointer -fno-optimize-sibling-calls -fno-tree-vectorize
-  -Wno-unknown-pragmas
-  $<$<CXX_COMPILER_ID:GNU>:-fno-tree-slp-vectorize;-fno-store-merging;-fno-tree-loop-distribute-patterns;-Wno-tsan>
-  $<$<CXX_COMPILER_ID:Clang>:-fno-slp-vectorize;-gdwarf-aranges;-fno-builtin-memcpy;-fno-builtin-memset>)
-target_link_libraries(kit_simt_kernel INTERFACE kit_simt)
+  -O2 -g -fno-omit-frame-pointer -fno-optimize-sibling-calls -fno-tree-vectorize -Wno-unknown-pragmas)
+if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
+  list(APPEND KIT_SIMT_KERNEL_OPTIONS
+    -fno-tree-slp-vectorize -fno-store-merging -fno-tree-loop-distribute-patterns -Wno-tsan)
+else()
+  list(APPEND KIT_SIMT_KERNEL_OPTIONS -fno-slp-vectorize -gdwarf-aranges)
+endif()
 
 # kit_add_simt_kernels(<target> SOURCES a.cu ... LIBRARIES ...): compiles .cu files into an object library <target> for the
 # executor. A generated one-line .cpp includes each, because CMake would hand a .cu to nvcc.
@@ -27,5 +29,41 @@ function(kit_add_simt_kernels target)
     list(APPEND wrappers ${wrapper})
   endforeach()
   add_library(${target} OBJECT ${wrappers})
-  target_link_libraries(${target} PRIVATE ${ARG_LIBRARIES} kit_simt_kernel)
+  set_source_files_properties(${wrappers} PROPERTIES COMPILE_OPTIONS "${KIT_SIMT_KERNEL_OPTIONS}")
+  target_link_libraries(${target} PRIVATE ${ARG_LIBRARIES} kit_simt)
+endfunction()
+
+# kit_add_gpu_kernels(<target> SOURCES a.cu ... LIBRARIES ...): compiles the same files with nvcc into an object library.
+# -lineinfo: Nsight Compute and compute-sanitizer name source lines.
+function(kit_add_gpu_kernels target)
+  cmake_parse_arguments(ARG "" "" "SOURCES;LIBRARIES" ${ARGN})
+  add_library(${target} OBJECT ${ARG_SOURCES})
+  target_compile_options(${target} PRIVATE $<$<COMPILE_LANGUAGE:CUDA>:-lineinfo>)
+  target_link_libraries(${target} PRIVATE ${ARG_LIBRARIES} kit_gpu)
+endfunction()
+
+# kit_add_gpu_tests(<target> PREFIX p LABEL l LIBRARIES ...): a test program for the GPU. Without one every test says
+# 'skipped: no GPU'. `./kit gpu` finds the program by the list that kit_write_gpu_programs writes.
+function(kit_add_gpu_tests target)
+  cmake_parse_arguments(ARG "" "PREFIX;LABEL" "LIBRARIES" ${ARGN})
+  add_executable(${target})
+  target_link_libraries(${target} PRIVATE ${ARG_LIBRARIES} kit_gpu_testing kit_gpu_skip kit_testing_main)
+  # One GPU: tests on it take turns.
+  gtest_discover_tests(${target} TEST_PREFIX ${ARG_PREFIX} DISCOVERY_MODE PRE_TEST
+    PROPERTIES LABELS ${ARG_LABEL} TIMEOUT 120 RESOURCE_LOCK gpu)
+  kit_register_gpu_program(tests ${target})
+endfunction()
+
+# kind: tests, bench, or calibration.
+function(kit_register_gpu_program kind target)
+  set_property(GLOBAL APPEND PROPERTY kit_gpu_targets ${target})
+  set_property(GLOBAL APPEND_STRING PROPERTY kit_gpu_programs "${kind} ${target} $<TARGET_FILE:${target}>\n")
+endfunction()
+
+# Target `gpu`, everything that runs on a GPU, and gpu_programs.txt in the build folder: "<kind> <target> <file>" a line.
+function(kit_write_gpu_programs)
+  get_property(targets GLOBAL PROPERTY kit_gpu_targets)
+  get_property(programs GLOBAL PROPERTY kit_gpu_programs)
+  add_custom_target(gpu DEPENDS ${targets})
+  file(GENERATE OUTPUT ${PROJECT_BINARY_DIR}/gpu_programs.txt CONTENT "${programs}")
 endfunction()

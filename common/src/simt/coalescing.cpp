@@ -76,7 +76,8 @@ int count_ideal_wavefronts(std::uint32_t mask, int width) {
   const int lanes_per_group = width == 8 ? 16 : 8;
   const std::uint32_t group_mask = (1U << lanes_per_group) - 1;
   int n_groups = 0;
-  for (int first = 0; first < 32; first += lanes_per_group) n_groups += (mask & group_mask << first) != 0 ? 1 : 0;
+  for (int first = 0; first < 32; first += lanes_per_group)
+    n_groups += (mask & group_mask << first) != 0 ? 1 : 0;
   return n_groups;
 }
 

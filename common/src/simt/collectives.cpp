@@ -9,7 +9,8 @@ namespace kit::simt::detail {
 namespace {
 
 bool is_shuffle(WarpOp op) {
-  return op == WarpOp::kShuffle || op == WarpOp::kShuffleUp || op == WarpOp::kShuffleDown || op == WarpOp::kShuffleXor;
+  return op == WarpOp::kShuffle || op == WarpOp::kShuffleUp || op == WarpOp::kShuffleDown ||
+         op == WarpOp::kShuffleXor;
 }
 
 // The lane that `lane` reads from: PTX ISA, "shfl.sync". Out of the segment a lane reads its own value.
@@ -59,8 +60,8 @@ std::uint64_t combine(WarpOp op, std::uint64_t a, std::uint64_t b) {
 
 }  // namespace
 
-std::uint64_t Worker::wait_at_collective(WarpOp op, unsigned mask, std::uint64_t value, int argument, int width,
-                                         std::uintptr_t code_address) {
+std::uint64_t Worker::wait_at_collective(WarpOp op, unsigned mask, std::uint64_t value, int argument,
+                                         int width, std::uintptr_t code_address) {
   const auto lane = static_cast<unsigned>(current_ % 32);
   Fault fault{.code_address = code_address};
   fault.mask = mask;
@@ -98,7 +99,8 @@ bool Worker::resolve_collectives(int warp) {
     bool all = true;
     for (std::uint32_t rest = participants; rest != 0; rest &= rest - 1) {
       const CudaThread& other = thread(warp, std::countr_zero(rest));
-      all = all && other.status == ThreadStatus::kAtCollective && other.op == leader.op && other.mask == leader.mask;
+      all = all && other.status == ThreadStatus::kAtCollective && other.op == leader.op &&
+            other.mask == leader.mask;
     }
     if (!all) continue;
     resolve(warp, leader.op, leader.mask, participants);
@@ -128,8 +130,9 @@ void Worker::resolve(int warp, WarpOp op, unsigned mask, unsigned participants) 
     if (is_shuffle(op)) {
       const int source = source_lane(op, lane, self.argument, self.width);
       if ((participants >> source & 1U) == 0) {
-        Fault fault{.kind = (mask >> source & 1U) != 0 ? FaultKind::kLaneHasReturned : FaultKind::kReadsOutsideMask,
-                    .code_address = self.waits_at};
+        Fault fault{
+            .kind = (mask >> source & 1U) != 0 ? FaultKind::kLaneHasReturned : FaultKind::kReadsOutsideMask,
+            .code_address = self.waits_at};
         fault.mask = mask;
         fault.value = source;
         fail_for(32 * warp + lane, fault);
@@ -170,7 +173,8 @@ void Worker::fail_at_collective(int warp) {
   for (int other = 0; other < lane_count(warp); ++other) {
     const CudaThread& thread_of = thread(warp, other);
     if ((self.mask >> other & 1U) == 0 || thread_of.status == ThreadStatus::kDone) continue;
-    if (thread_of.status == ThreadStatus::kAtCollective && thread_of.mask == self.mask && thread_of.op == self.op)
+    if (thread_of.status == ThreadStatus::kAtCollective && thread_of.mask == self.mask &&
+        thread_of.op == self.op)
       continue;
     fault.missing_mask |= 1U << other;
     fault.other_code_address = thread_of.waits_at;

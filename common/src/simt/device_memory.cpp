@@ -12,7 +12,8 @@ namespace kit::simt::detail {
 
 namespace {
 
-// Room on both sides of a buffer that belongs to nobody: an index that runs past the end lands there, up to this far.
+// Room on both sides of a buffer that belongs to nobody: an index that runs past the end lands there, up to
+// this far.
 constexpr std::size_t kGuardBytes = 64 * 1024;
 // cudaMalloc's alignment.
 constexpr std::size_t kAlignment = 256;
@@ -22,7 +23,8 @@ std::size_t round_up(std::size_t n, std::size_t multiple) {
 }
 
 void* map_pages(std::size_t n_bytes) {
-  void* pages = mmap(nullptr, n_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  void* pages =
+      mmap(nullptr, n_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
   KIT_CHECK(pages != MAP_FAILED, "device memory: no room for {} bytes (with their shadow)", n_bytes);
   return pages;
 }
@@ -174,10 +176,12 @@ std::string DeviceMemory::describe(std::uintptr_t address) const {
   if (owned == nullptr || owned->allocations.empty()) return "not in any device buffer";
   const auto next = owned->allocations.upper_bound(address);
   const auto text = [](const Allocation& allocation) {
-    return fmt::format("the device buffer of {} bytes (the {}. allocated)", allocation.size, allocation.serial);
+    return fmt::format("the device buffer of {} bytes (the {}. allocated)", allocation.size,
+                       allocation.serial);
   };
   std::uintptr_t to_next = next == owned->allocations.end() ? UINTPTR_MAX : next->first - address;
-  if (next == owned->allocations.begin()) return fmt::format("{} bytes before {}", to_next, text(next->second));
+  if (next == owned->allocations.begin())
+    return fmt::format("{} bytes before {}", to_next, text(next->second));
   const auto& [start, previous] = *std::prev(next);
   if (address < start + previous.size) return fmt::format("byte {} of {}", address - start, text(previous));
   const std::uintptr_t behind = address - (start + previous.size);

@@ -13,13 +13,14 @@
 /// The executor's global memory: chunks of host memory with shadow memory beside them.
 namespace kit::simt::detail {
 
-/// State of four bytes of device memory, one bit a byte: the high half says "belongs to a buffer", the low half "has
-/// been written".
+/// State of four bytes of device memory, one bit a byte: the high half says "belongs to a buffer", the low
+/// half "has been written".
 inline constexpr std::uint8_t kWordReady = 0xFF;
 inline constexpr std::uint8_t kWordPoisoned = 0xF0;
 
-/// Who touched a word last in this launch; packed so that one relaxed atomic load and store keep it consistent.
-/// Block numbers are kept modulo 2^22 - 1, so a race between blocks that far apart can be missed, never invented.
+/// Who touched a word last in this launch; packed so that one relaxed atomic load and store keep it
+/// consistent. Block numbers are kept modulo 2^22 - 1, so a race between blocks that far apart can be missed,
+/// never invented.
 struct RaceCell {
   std::uint64_t bits = 0;
 
@@ -27,7 +28,8 @@ struct RaceCell {
   static constexpr std::uint64_t kBlockMask = (1ULL << kBlockBits) - 1;
   static constexpr int kTagBits = 10;
 
-  // writer block + 1 | reader block + 1 | bytes written | bytes read | written atomically | several readers | launch
+  // writer block + 1 | reader block + 1 | bytes written | bytes read | written atomically | several readers |
+  // launch
   std::uint64_t writer() const { return bits & kBlockMask; }
   std::uint64_t reader() const { return (bits >> 22) & kBlockMask; }
   unsigned written() const { return static_cast<unsigned>(bits >> 44) & 15U; }
@@ -43,7 +45,6 @@ struct Chunk {
   std::uint8_t* state = nullptr;   // [size / 4]
   std::uint64_t* races = nullptr;  // [size / 4], RaceCell bits
 };
-
 
 class DeviceMemory {
  public:

@@ -28,11 +28,11 @@ std::recursive_mutex& launch_mutex() {
 
 void check_config(const LaunchState& launch, const std::string& kernel, std::size_t static_bytes) {
   const auto check_dim = [&](const char* what, const Index3& size, std::array<unsigned, 3> limit) {
-    KIT_CHECK(size.x > 0 && size.y > 0 && size.z > 0, "{}: a {} of ({}, {}, {})", kernel, what, size.x, size.y,
-              size.z);
+    KIT_CHECK(size.x > 0 && size.y > 0 && size.z > 0, "{}: a {} of ({}, {}, {})", kernel, what, size.x,
+              size.y, size.z);
     KIT_CHECK(size.x <= limit[0] && size.y <= limit[1] && size.z <= limit[2],
-              "{}: a {} of ({}, {}, {}); at most ({}, {}, {}) are allowed", kernel, what, size.x, size.y, size.z,
-              limit[0], limit[1], limit[2]);
+              "{}: a {} of ({}, {}, {}); at most ({}, {}, {}) are allowed", kernel, what, size.x, size.y,
+              size.z, limit[0], limit[1], limit[2]);
   };
   check_dim("grid", launch.grid, {2147483647U, 65535, 65535});
   check_dim("thread block", launch.thread_block, {1024, 1024, 64});
@@ -43,12 +43,13 @@ void check_config(const LaunchState& launch, const std::string& kernel, std::siz
             "{}: thread blocks of {} threads; {} allows {}", kernel, n_threads, limits.device,
             limits.max_threads_per_block);
   KIT_CHECK(static_bytes <= static_cast<std::size_t>(limits.max_static_shared_bytes),
-            "{}: {} bytes of __shared__ arrays; {} bytes are allowed, more only as dynamic shared memory", kernel,
-            static_bytes, limits.max_static_shared_bytes);
-  KIT_CHECK(static_bytes + launch.dynamic_shared_bytes <= static_cast<std::size_t>(limits.max_dynamic_shared_bytes),
-            "{}: {} bytes of shared memory ({} of them dynamic); {} allows {}", kernel,
-            static_bytes + launch.dynamic_shared_bytes, launch.dynamic_shared_bytes, limits.device,
-            limits.max_dynamic_shared_bytes);
+            "{}: {} bytes of __shared__ arrays; {} bytes are allowed, more only as dynamic shared memory",
+            kernel, static_bytes, limits.max_static_shared_bytes);
+  KIT_CHECK(
+      static_bytes + launch.dynamic_shared_bytes <= static_cast<std::size_t>(limits.max_dynamic_shared_bytes),
+      "{}: {} bytes of shared memory ({} of them dynamic); {} allows {}", kernel,
+      static_bytes + launch.dynamic_shared_bytes, launch.dynamic_shared_bytes, limits.device,
+      limits.max_dynamic_shared_bytes);
 }
 
 void make_order(LaunchState& launch) {
@@ -70,7 +71,8 @@ void make_order(LaunchState& launch) {
   };
   shuffle(launch.warp_order);
   for (auto& lanes : launch.lane_order) shuffle(lanes);
-  launch.block_offset = rng.below(static_cast<std::uint32_t>(std::min<std::uint64_t>(launch.n_blocks, 1U << 31)));
+  launch.block_offset =
+      rng.below(static_cast<std::uint32_t>(std::min<std::uint64_t>(launch.n_blocks, 1U << 31)));
   do {
     launch.block_stride = 1 + rng.below(1U << 30);
   } while (std::gcd(launch.block_stride, launch.n_blocks) != 1);
@@ -81,7 +83,8 @@ void make_order(LaunchState& launch) {
 void launch(const KernelCall& call, std::array<unsigned, 3> grid, std::array<unsigned, 3> thread_block,
             std::size_t dynamic_shared_bytes) {
   if (current_worker != nullptr && current_worker->runs_kernel())
-    current_worker->fail({.kind = FaultKind::kNestedLaunch});
+    current_worker->fail({.kind = FaultKind::kNestedLaunch,
+                          .code_address = reinterpret_cast<std::uintptr_t>(__builtin_return_address(0)) - 1});
   const std::scoped_lock lock(launch_mutex());
   LaunchState state;
   state.call = call;
@@ -111,7 +114,8 @@ void launch(const KernelCall& call, std::array<unsigned, 3> grid, std::array<uns
     worker.run_blocks(state, static_cast<std::uint64_t>(begin), static_cast<std::uint64_t>(end));
     const std::scoped_lock report_lock(report_mutex);
     report.add(worker);
-    if (state.failed && address_text.empty() && worker.failed()) address_text = worker.address_text(state.fault);
+    if (state.failed && address_text.empty() && worker.failed())
+      address_text = worker.address_text(state.fault);
   });
   if (state.failed) {
     throw LaunchError(describe(state.fault, kernel.demangled, grid, thread_block, state.options.order,
@@ -121,52 +125,5 @@ void launch(const KernelCall& call, std::array<unsigned, 3> grid, std::array<uns
 }
 
 }  // namespace detail
-
-namespace {
-
-std::mutex options_mutex;
-Options& current_options() {
-  static Options value;
-  return value;
-}
-
-}  // namespace
-
-Options options() {
-  const std::scoped_lock lock(options_mutex);
-  return current_options();
-}
-
-void set_options(const Options& options) {
-  const std::scoped_lock lock(options_mutex);
-  current_options() = options;
-}
-
-std::string LaneOrder::to_string() const {
-  switch (kind) {
-    case Kind::kForward:
-      return "forward";
-    case Kind::kReverse:
-      return "reverse";
-    case Kind::kSeeded:
-      return fmt::format("seeded ({})", seed);
-  }
-  return "";
-}
-
-DeviceLimits device_limits(std::string_view device) {
-  // CUDA C++ Programming Guide, "Technical specifications per compute capability": 163 KiB of shared memory per block
-  // at 8.0, 99 KiB at 8.9, 227 KiB at 9.0.
-  static constexpr std::array kDevices = {
-      DeviceLimits{"a100-40gb", 1024, 48 * 1024, 163 * 1024}, DeviceLimits{"a100-80gb", 1024, 48 * 1024, 163 * 1024},
-      DeviceLimits{"h100", 1024, 48 * 1024, 227 * 1024},      DeviceLimits{"h200", 1024, 48 * 1024, 227 * 1024},
-      DeviceLimits{"l4", 1024, 48 * 1024, 99 * 1024},         DeviceLimits{"rtx4090", 1024, 48 * 1024, 99 * 1024}};
-  std::string names;
-  for (const auto& limits : kDevices) {
-    if (limits.device == device) return limits;
-    names += fmt::format("{}{}", names.empty() ? "" : ", ", limits.device);
-  }
-  throw Error(fmt::format("unknown device '{}'; known are {}", device, names));
-}
 
 }  // namespace kit::simt

@@ -50,8 +50,10 @@ Sentence memory_sentence(const Fault& fault, const AddressText& address_text) {
       return {fmt::format("out-of-bounds {}: {}", access_text(fault), address_text(fault)),
               "the index, and the guard of the last, partial thread block (if (i < n))"};
     case FaultKind::kHostMemory:
-      return {fmt::format("{} at {:#x}, which is host memory, not device memory", access_text(fault), fault.address),
-              "the kernel's pointers: they must come from a DeviceBuffer, and local variables are their thread's own"};
+      return {fmt::format("{} at {:#x}, which is host memory, not device memory", access_text(fault),
+                          fault.address),
+              "the kernel's pointers: they must come from a DeviceBuffer, and local variables are their "
+              "thread's own"};
     case FaultKind::kConstantWrite:
       return {fmt::format("{} at {:#x}, which is constant memory", access_text(fault), fault.address),
               "what the kernel writes to"};
@@ -77,32 +79,39 @@ Sentence memory_sentence(const Fault& fault, const AddressText& address_text) {
 Sentence race_sentence(const Fault& fault, const AddressText& address_text) {
   const std::string other = fault.other_wrote ? "written" : "read";
   if (fault.kind == FaultKind::kSharedRace) {
-    return {fmt::format("race on shared memory: {}, {}, which thread {} has {} at {} with no barrier in between",
-                        access_text(fault), address_text(fault), to_string(fault.other_thread_idx), other,
-                        where(fault.other_code_address)),
-            "a missing __syncthreads() (or __syncwarp() within a warp) between the two lines"};
+    return {
+        fmt::format("race on shared memory: {}, {}, which thread {} has {} at {} with no barrier in between",
+                    access_text(fault), address_text(fault), to_string(fault.other_thread_idx), other,
+                    where(fault.other_code_address)),
+        "a missing __syncthreads() (or __syncwarp() within a warp) between the two lines"};
   }
-  return {fmt::format("race on device memory: {}, {}, which thread block {} (counted through) has {} in this launch",
-                      access_text(fault), address_text(fault), fault.other_block, other),
+  return {fmt::format(
+              "race on device memory: {}, {}, which thread block {} (counted through) has {} in this launch",
+              access_text(fault), address_text(fault), fault.other_block, other),
           "thread blocks run in any order: give each its own elements, use an atomic, or a second launch"};
 }
 
 Sentence warp_sentence(const Fault& fault) {
   switch (fault.kind) {
     case FaultKind::kLaneNotInMask:
-      return {fmt::format("the thread calls a warp function with mask {:#010x}, which leaves out its own lane",
-                          fault.mask),
-              "the mask: it must name every lane that makes the call"};
+      return {
+          fmt::format("the thread calls a warp function with mask {:#010x}, which leaves out its own lane",
+                      fault.mask),
+          "the mask: it must name every lane that makes the call"};
     case FaultKind::kLaneMissing:
-      return {fmt::format("a warp function waits for lanes {} of its mask {:#010x}, which never come; lane {} stands at {}",
-                          lanes(fault.missing_mask), fault.mask, fault.value, where(fault.other_code_address)),
-              "a warp function inside a branch that not all lanes of its mask take"};
+      return {
+          fmt::format("a warp function waits for lanes {} of its mask {:#010x}, which never come; lane {} "
+                      "stands at {}",
+                      lanes(fault.missing_mask), fault.mask, fault.value, where(fault.other_code_address)),
+          "a warp function inside a branch that not all lanes of its mask take"};
     case FaultKind::kOtherMask:
-      return {fmt::format("lanes {} are named by mask {:#010x} but make another call: lane {} stands at {}",
-                          lanes(fault.missing_mask), fault.mask, fault.value, where(fault.other_code_address)),
-              "all lanes of a mask must call the same warp function with the same mask"};
+      return {
+          fmt::format("lanes {} are named by mask {:#010x} but make another call: lane {} stands at {}",
+                      lanes(fault.missing_mask), fault.mask, fault.value, where(fault.other_code_address)),
+          "all lanes of a mask must call the same warp function with the same mask"};
     case FaultKind::kLaneHasReturned:
-      return {fmt::format("shuffle from lane {}, which has returned from the kernel or does not exist", fault.value),
+      return {fmt::format("shuffle from lane {}, which has returned from the kernel or does not exist",
+                          fault.value),
               "threads beyond the end: let them take part with a neutral value instead of returning early"};
     case FaultKind::kReadsOutsideMask:
       return {fmt::format("shuffle from lane {}, which mask {:#010x} does not name", fault.value, fault.mask),
@@ -118,21 +127,26 @@ Sentence barrier_sentence(const Fault& fault) {
                         to_string(fault.other_thread_idx), where(fault.other_code_address)),
             "a barrier inside a branch: every thread of the block must reach the same one"};
   }
-  return {fmt::format("{} thread{} of the block returned (thread {} for one) while this one waits at __syncthreads()",
-                      fault.value, fault.value == 1 ? "" : "s", to_string(fault.other_thread_idx)),
+  return {fmt::format(
+              "{} thread{} of the block returned (thread {} for one) while this one waits at __syncthreads()",
+              fault.value, fault.value == 1 ? "" : "s", to_string(fault.other_thread_idx)),
           "an early return, or a branch around a barrier: every thread of the block must reach it"};
 }
 
 Sentence other_sentence(const Fault& fault) {
   switch (fault.kind) {
     case FaultKind::kNeverEnds:
-      return {fmt::format("the kernel did not end within {} ms of processor time on one core", fault.value),
-              "a loop whose end never comes, or a wait for another thread block (which may start only later)"};
+      return {
+          fmt::format("the kernel did not end within {} ms of processor time on one core", fault.value),
+          "a loop whose end never comes, or a wait for another thread block (which may start only later)"};
     case FaultKind::kArithmeticFault:
-      return {"integer division by zero (a GPU gives no sign of it and computes on with garbage)", "the divisor"};
+      return {"integer division by zero (a GPU gives no sign of it and computes on with garbage)",
+              "the divisor"};
     case FaultKind::kSegmentationFault:
-      if (fault.value == 1) return {"stack overflow", "recursion without an end, or local arrays beyond 256 KiB"};
-      return {fmt::format("invalid memory access at {:#x}", fault.address), "the pointers that the kernel was given"};
+      if (fault.value == 1)
+        return {"stack overflow", "recursion without an end, or local arrays beyond 256 KiB"};
+      return {fmt::format("invalid memory access at {:#x}", fault.address),
+              "the pointers that the kernel was given"};
     case FaultKind::kException:
       return {fmt::format("an exception came out of the kernel: {}", fault.text.data()),
               "device code cannot throw: check arguments on the host, before the launch"};
@@ -174,15 +188,17 @@ std::string describe(const Fault& fault, const std::string& kernel, const std::a
                      const AddressText& address_text) {
   std::uintptr_t code_address = fault.code_address;
   // A watchdog may fire inside the executor, on behalf of the kernel's last access.
-  if (fault.kind == FaultKind::kNeverEnds && find_source(code_address).place.file.find(".cu") == std::string::npos)
+  if (fault.kind == FaultKind::kNeverEnds &&
+      find_source(code_address).place.file.find(".cu") == std::string::npos)
     code_address = fault.other_code_address;
   const Sentence text = sentence(fault, address_text);
   return fmt::format(
-      "{}: {}\n  at        {}\n  thread    {} of thread block {} (warp {}, lane {})\n  launch    <<<({}, {}, {}), ({}, "
+      "{}: {}\n  at        {}\n  thread    {} of thread block {} (warp {}, lane {})\n  launch    <<<({}, {}, "
+      "{}), ({}, "
       "{}, {})>>>, lane order {}\n  look at   {}",
-      kernel, text.what, code_address == 0 ? "an unknown line" : where(code_address), to_string(fault.thread_idx),
-      to_string(fault.block_idx), fault.warp, fault.lane, grid[0], grid[1], grid[2], thread_block[0], thread_block[1],
-      thread_block[2], order.to_string(), text.look_at);
+      kernel, text.what, code_address == 0 ? "an unknown line" : where(code_address),
+      to_string(fault.thread_idx), to_string(fault.block_idx), fault.warp, fault.lane, grid[0], grid[1],
+      grid[2], thread_block[0], thread_block[1], thread_block[2], order.to_string(), text.look_at);
 }
 
 }  // namespace kit::simt::detail

@@ -36,7 +36,8 @@ enum class FaultKind {
   kNestedLaunch,
 };
 
-/// A fault as it is noted on the faulting thread's own stack, which is abandoned right after: plain data, no owner.
+/// A fault as it is noted on the faulting thread's own stack, which is abandoned right after: plain data, no
+/// owner.
 struct Fault {
   FaultKind kind = FaultKind::kNone;
   std::uintptr_t code_address = 0;  // where the thread was

@@ -26,15 +26,16 @@ using boost::context::detail::make_fcontext;
 using boost::context::detail::transfer_t;
 
 Fiber::Fiber(Entry entry) : entry_(entry) {
-  // The page below the stack stays inaccessible: a kernel that overflows it faults instead of writing elsewhere.
+  // The page below the stack stays inaccessible: a kernel that overflows it faults instead of writing
+  // elsewhere.
   const auto page = static_cast<std::size_t>(sysconf(_SC_PAGESIZE));
   mapping_ = mmap(nullptr, kStackBytes + page, PROT_READ | PROT_WRITE,
                   MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_STACK, -1, 0);
   KIT_CHECK(mapping_ != MAP_FAILED, "no memory for a fiber's stack of {} bytes", kStackBytes);
   mprotect(mapping_, page, PROT_NONE);
   stack_base_ = reinterpret_cast<std::uintptr_t>(mapping_) + page;
-  // Stacks are a multiple of the page size apart. Were they all used from the same offset within a page, hundreds of
-  // them would compete for a few sets of the cache.
+  // Stacks are a multiple of the page size apart. Were they all used from the same offset within a page,
+  // hundreds of them would compete for a few sets of the cache.
   static std::atomic<unsigned> n_fibers = 0;
   color_bytes_ = n_fibers++ % 32 * (page / 32);
   reset();

@@ -4,8 +4,8 @@
 #include <cstddef>
 #include <cstdint>
 
-/// A stack to run CUDA threads on. Boost's fcontext is used directly, not boost::context::fiber, because a faulting
-/// kernel's fibers are abandoned, and fiber's destructor would unwind them.
+/// A stack to run CUDA threads on. Boost's fcontext is used directly, not boost::context::fiber, because a
+/// faulting kernel's fibers are abandoned, and fiber's destructor would unwind them.
 namespace kit::simt::detail {
 
 class Fiber {
@@ -20,7 +20,8 @@ class Fiber {
 
   /// Forgets what ran on the stack: the next switch starts `entry` anew.
   void reset();
-  /// From the operating system's stack to the fiber and, when that calls leave(), back. `argument` reaches entry.
+  /// From the operating system's stack to the fiber and, when that calls leave(), back. `argument` reaches
+  /// entry.
   void enter(void* argument);
   /// From the fiber back to who entered it; returns at the next enter().
   void leave();
@@ -38,8 +39,8 @@ class Fiber {
   std::uintptr_t stack_base_ = 0;
   std::size_t color_bytes_ = 0;  // left unused at the top
   Entry entry_;
-  Context context_ = nullptr;  // of the fiber while it does not run
-  Context outside_ = nullptr;  // of who entered it
+  Context context_ = nullptr;            // of the fiber while it does not run
+  Context outside_ = nullptr;            // of who entered it
   const void* outside_stack_ = nullptr;  // for AddressSanitizer
   std::size_t outside_stack_size_ = 0;
 };

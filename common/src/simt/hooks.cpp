@@ -8,9 +8,9 @@
 #include "kit/simt/vector_types.h"
 #include "worker.h"
 
-/// What compiled kernels call. The compiler puts __tsan_read4(address) before each load of a file that is compiled with
-/// -fsanitize=thread; the sanitizer's own runtime is not linked, so these functions answer. Host code of the same files
-/// calls them too, and pays a load and a branch.
+/// What compiled kernels call. The compiler puts __tsan_read4(address) before each load of a file that is
+/// compiled with -fsanitize=thread; the sanitizer's own runtime is not linked, so these functions answer.
+/// Host code of the same files calls them too, and pays a load and a branch.
 // NOLINTBEGIN(bugprone-reserved-identifier,readability-identifier-naming)
 
 #define KIT_CODE_ADDRESS (reinterpret_cast<std::uintptr_t>(__builtin_return_address(0)) - 1)
@@ -25,11 +25,13 @@ using kit::simt::detail::Tracer;
 template <int width, Access access>
 inline void on_access(const void* address, std::uintptr_t code_address) {
   Tracer* tracer = current_tracer;
-  if (tracer == nullptr) [[likely]] return;
+  if (tracer == nullptr) [[likely]]
+    return;
   tracer->on_access<width, access>(reinterpret_cast<std::uintptr_t>(address), code_address);
 }
 
-// A copy of a plain struct; a GPU moves it by the widest pieces that its alignment allows, four bytes as a rule.
+// A copy of a plain struct; a GPU moves it by the widest pieces that its alignment allows, four bytes as a
+// rule.
 template <Access access>
 void on_range(const void* address, std::size_t n_bytes, std::uintptr_t code_address) {
   if (current_tracer == nullptr) return;
@@ -49,19 +51,19 @@ void on_range(const void* address, std::size_t n_bytes, std::uintptr_t code_addr
 
 extern "C" {
 
-#define KIT_HOOK(name, width, access)                              \
-  void name(void* address);                                        \
-  void name(void* address) {                                       \
-    on_access<width, Access::access>(address, KIT_CODE_ADDRESS);   \
+#define KIT_HOOK(name, width, access)                            \
+  void name(void* address);                                      \
+  void name(void* address) {                                     \
+    on_access<width, Access::access>(address, KIT_CODE_ADDRESS); \
   }
-#define KIT_HOOKS(width)                                           \
-  KIT_HOOK(__tsan_read##width, width, kLoad)                       \
-  KIT_HOOK(__tsan_write##width, width, kStore)                     \
-  KIT_HOOK(__tsan_unaligned_read##width, width, kLoad)             \
-  KIT_HOOK(__tsan_unaligned_write##width, width, kStore)           \
-  KIT_HOOK(__tsan_volatile_read##width, width, kLoad)              \
-  KIT_HOOK(__tsan_volatile_write##width, width, kStore)            \
-  KIT_HOOK(__tsan_unaligned_volatile_read##width, width, kLoad)    \
+#define KIT_HOOKS(width)                                        \
+  KIT_HOOK(__tsan_read##width, width, kLoad)                    \
+  KIT_HOOK(__tsan_write##width, width, kStore)                  \
+  KIT_HOOK(__tsan_unaligned_read##width, width, kLoad)          \
+  KIT_HOOK(__tsan_unaligned_write##width, width, kStore)        \
+  KIT_HOOK(__tsan_volatile_read##width, width, kLoad)           \
+  KIT_HOOK(__tsan_volatile_write##width, width, kStore)         \
+  KIT_HOOK(__tsan_unaligned_volatile_read##width, width, kLoad) \
   KIT_HOOK(__tsan_unaligned_volatile_write##width, width, kStore)
 KIT_HOOKS(1)
 KIT_HOOKS(2)
@@ -107,20 +109,20 @@ void __tsan_vptr_read(void** vptr);
 void __tsan_vptr_read(void** /*vptr*/) {}
 
 // The vector types' copies: one access of the full width on either side.
-#define KIT_COPY(width)                                                       \
-  void kit_simt_copy##width(void* to, const void* from) {                     \
-    if (current_tracer != nullptr) {                                          \
-      on_access<width, Access::kLoad>(from, KIT_CODE_ADDRESS);                \
-      on_access<width, Access::kStore>(to, KIT_CODE_ADDRESS);                 \
-    }                                                                         \
-    std::memcpy(to, from, width);                                             \
+#define KIT_COPY(width)                                        \
+  void kit_simt_copy##width(void* to, const void* from) {      \
+    if (current_tracer != nullptr) {                           \
+      on_access<width, Access::kLoad>(from, KIT_CODE_ADDRESS); \
+      on_access<width, Access::kStore>(to, KIT_CODE_ADDRESS);  \
+    }                                                          \
+    std::memcpy(to, from, width);                              \
   }
 KIT_COPY(4)
 KIT_COPY(8)
 KIT_COPY(16)
 
-// -fsanitize=bounds: an index beyond the declared bound of an array, even where the memory behind belongs to another
-// part of the same array.
+// -fsanitize=bounds: an index beyond the declared bound of an array, even where the memory behind belongs to
+// another part of the same array.
 struct UbsanType {
   std::uint16_t kind;
   std::uint16_t info;
@@ -202,7 +204,8 @@ template float atomic(AtomicOp, float*, float);
 template double atomic(AtomicOp, double*, double);
 template int atomic_compare_and_swap(int*, int, int);
 template unsigned atomic_compare_and_swap(unsigned*, unsigned, unsigned);
-template unsigned long long atomic_compare_and_swap(unsigned long long*, unsigned long long, unsigned long long);
+template unsigned long long atomic_compare_and_swap(unsigned long long*, unsigned long long,
+                                                    unsigned long long);
 
 void* dynamic_shared() {
   return current_worker->dynamic_shared();
@@ -230,8 +233,8 @@ void __ubsan_handle_out_of_bounds(UbsanOutOfBounds* data, void* index) {
   const auto value = reinterpret_cast<std::intptr_t>(index);
   if (current_worker == nullptr || !current_worker->runs_kernel()) {
     // Host code of a .cu file: end as the sanitizer would.
-    std::fprintf(stderr, "%s:%u:%u: index %td is out of bounds of %s\n", data->file, data->line, data->column, value,
-                 data->array_type->name);
+    std::fprintf(stderr, "%s:%u:%u: index %td is out of bounds of %s\n", data->file, data->line, data->column,
+                 value, data->array_type->name);
     std::abort();
   }
   Fault fault{.kind = FaultKind::kIndexOutOfBounds, .code_address = KIT_CODE_ADDRESS};

@@ -23,7 +23,8 @@ std::vector<Range> find_constant_segments() {
           const bool constant = header.p_type == PT_GNU_RELRO ||
                                 (header.p_type == PT_LOAD && (header.p_flags & (PF_W | PF_R)) == PF_R);
           if (constant)
-            static_cast<std::vector<Range>*>(data)->push_back({info->dlpi_addr + header.p_vaddr, header.p_memsz});
+            static_cast<std::vector<Range>*>(data)->push_back(
+                {info->dlpi_addr + header.p_vaddr, header.p_memsz});
         }
         return 0;
       },

@@ -22,7 +22,8 @@ struct ThreadBlockOfModule {
   std::size_t size = 0;
 };
 
-// The calling thread's copy of the thread storage of the module that holds the executor, which is the program.
+// The calling thread's copy of the thread storage of the module that holds the executor, which is the
+// program.
 ThreadBlockOfModule find_thread_storage() {
   ThreadBlockOfModule result;
   dl_iterate_phdr(
@@ -32,12 +33,13 @@ ThreadBlockOfModule find_thread_storage() {
         std::size_t size = 0;
         for (int i = 0; i < info->dlpi_phnum; ++i) {
           const auto& header = info->dlpi_phdr[i];
-          if (header.p_type == PT_LOAD && self - (info->dlpi_addr + header.p_vaddr) < header.p_memsz) is_ours = true;
+          if (header.p_type == PT_LOAD && self - (info->dlpi_addr + header.p_vaddr) < header.p_memsz)
+            is_ours = true;
           if (header.p_type == PT_TLS) size = header.p_memsz;
         }
         if (!is_ours) return 0;
-        *static_cast<ThreadBlockOfModule*>(data) = {.base = reinterpret_cast<std::uintptr_t>(info->dlpi_tls_data),
-                                                    .size = size};
+        *static_cast<ThreadBlockOfModule*>(data) = {
+            .base = reinterpret_cast<std::uintptr_t>(info->dlpi_tls_data), .size = size};
         return 1;
       },
       &result);
@@ -47,6 +49,12 @@ ThreadBlockOfModule find_thread_storage() {
 
 bool is_pad(std::string_view name) {
   return name.find(kPadName) != std::string_view::npos;
+}
+
+// GCC notes the construction of static variables whose type has constructors, even when there is nothing to
+// construct.
+bool is_guard(std::string_view name) {
+  return name.starts_with("_ZGV");
 }
 
 // _ZZN5lab0114tiled_kernelEPKfPfiiE4tile: the array's own name stands last, with its length before it.
@@ -71,12 +79,12 @@ SharedMemory::SharedMemory() {
   statics.size = storage.size + (storage.base - statics.base);
   statics.cells.resize(statics.size / 4 + 1);
   const auto& variables = thread_variables();
-  statics.belongs.assign(statics.size, variables.empty() ? 1 : 0);
+  statics.bytes.assign(statics.size, variables.empty() ? Byte::kArray : Byte::kNobodys);
   for (const auto& variable : variables) {
     if (is_pad(variable.name)) continue;
     const std::size_t begin = storage.base - statics.base + variable.offset;
     for (std::size_t byte = begin; byte < std::min(begin + variable.size, statics.size); ++byte)
-      statics.belongs[byte] = 1;
+      statics.bytes[byte] = is_guard(variable.name) ? Byte::kGuard : Byte::kArray;
   }
 }
 
@@ -88,7 +96,7 @@ void SharedMemory::resize_dynamic(std::size_t n_bytes) {
   dynamic.base = (raw + 127) / 128 * 128;
   dynamic.size = n_bytes;
   dynamic.cells.assign(n_bytes / 4 + 1, SharedCell{});
-  dynamic.belongs.assign(n_bytes, 1);
+  dynamic.bytes.assign(n_bytes, Byte::kArray);
 }
 
 bool SharedMemory::is_near(std::uintptr_t address) const {
@@ -98,27 +106,31 @@ bool SharedMemory::is_near(std::uintptr_t address) const {
 std::string SharedMemory::describe(std::uintptr_t address) const {
   if (is_near(address)) {
     if (address < dynamic.base)
-      return fmt::format("{} bytes before the dynamic shared array of {} bytes", dynamic.base - address, dynamic.size);
+      return fmt::format("{} bytes before the dynamic shared array of {} bytes", dynamic.base - address,
+                         dynamic.size);
     return fmt::format("byte {} of a dynamic shared array of {} bytes", address - dynamic.base, dynamic.size);
   }
   const std::uint64_t offset = address - statics.base;
   const ThreadVariable* nearest = nullptr;
   std::uint64_t best = UINT64_MAX;
   for (const auto& variable : thread_variables()) {
-    if (is_pad(variable.name)) continue;
-    const std::uint64_t distance = offset < variable.offset                    ? variable.offset - offset
-                                   : offset < variable.offset + variable.size ? 0
-                                                                              : offset - variable.offset - variable.size + 1;
+    if (is_pad(variable.name) || is_guard(variable.name)) continue;
+    const std::uint64_t distance = offset < variable.offset ? variable.offset - offset
+                                   : offset < variable.offset + variable.size
+                                       ? 0
+                                       : offset - variable.offset - variable.size + 1;
     if (distance < best) {
       best = distance;
       nearest = &variable;
     }
   }
   if (nearest == nullptr) return "shared memory";
-  const std::string array = fmt::format("shared array {} of {} bytes", array_name(nearest->name), nearest->size);
+  const std::string array =
+      fmt::format("shared array {} of {} bytes", array_name(nearest->name), nearest->size);
   if (best == 0) return fmt::format("byte {} of {}", offset - nearest->offset, array);
   if (offset < nearest->offset) return fmt::format("{} bytes before {}", best, array);
-  return fmt::format("{} behind the end of {}", best == 1 ? "right" : fmt::format("{} bytes", best - 1), array);
+  return fmt::format("{} behind the end of {}", best == 1 ? "right" : fmt::format("{} bytes", best - 1),
+                     array);
 }
 
 std::size_t static_shared_bytes(const std::string& mangled_kernel) {

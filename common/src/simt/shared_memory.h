@@ -5,12 +5,12 @@
 #include <string>
 #include <vector>
 
-/// Shared memory of the thread block that one worker runs: __shared__ arrays, which are variables with thread storage
-/// of the program, and the dynamic array.
+/// Shared memory of the thread block that one worker runs: __shared__ arrays, which are variables with thread
+/// storage of the program, and the dynamic array.
 namespace kit::simt::detail {
 
-/// Who touched four bytes of shared memory, and when. Epochs count barriers of the block (high half) and of the
-/// toucher's warp (low half).
+/// Who touched four bytes of shared memory, and when. Epochs count barriers of the block (high half) and of
+/// the toucher's warp (low half).
 struct SharedCell {
   std::uint32_t block_serial = 0;  // of the block that this describes; any other: untouched and unwritten
   std::uint8_t initialised = 0;    // bit a byte
@@ -27,11 +27,17 @@ struct SharedCell {
   std::uintptr_t read_code_address = 0;
 };
 
+enum class Byte : std::uint8_t {
+  kNobodys,  // before, between and behind arrays
+  kArray,
+  kGuard,  // the compiler's own note that a static variable was constructed; no concern of the kernel's
+};
+
 struct SharedRegion {
   std::uintptr_t base = 0;
   std::size_t size = 0;
-  std::vector<SharedCell> cells;      // [size / 4]
-  std::vector<std::uint8_t> belongs;  // [size]: byte belongs to an array
+  std::vector<SharedCell> cells;  // [size / 4]
+  std::vector<Byte> bytes;        // [size]
 };
 
 class SharedMemory {

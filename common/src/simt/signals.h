@@ -1,7 +1,7 @@
 #pragma once
 
-/// While a launch runs: an invalid instruction of a kernel ends the launch, not the process, and so does a kernel that
-/// uses up its time.
+/// While a launch runs: an invalid instruction of a kernel ends the launch, not the process, and so does a
+/// kernel that uses up its time.
 namespace kit::simt::detail {
 
 class SignalGuard {

@@ -53,7 +53,8 @@ std::string without_parameters(std::string name) {
   for (std::size_t i = 0; i < name.size(); ++i) {
     if (name[i] == '<') ++depth;
     if (name[i] == '>') --depth;
-    if (name[i] == '(' && depth == 0 && !std::string_view(name).substr(i).starts_with("(anonymous namespace)")) {
+    if (name[i] == '(' && depth == 0 &&
+        !std::string_view(name).substr(i).starts_with("(anonymous namespace)")) {
       end = i;
       break;
     }
@@ -114,8 +115,14 @@ SourcePlace look_up(std::uintptr_t code_address) {
   }
   Dwarf_Addr bias = 0;
   Dwarf_Die* cu = dwfl_module_addrdie(module, code_address, &bias);
+  // The innermost scope of the address, then what encloses that: behind an inlined function, getscopes itself
+  // goes on with where the function was defined, not with where it was inlined.
+  Dwarf_Die* innermost = nullptr;
   Dwarf_Die* scopes = nullptr;
-  const int n_scopes = cu == nullptr ? 0 : dwarf_getscopes(cu, code_address - bias, &scopes);
+  int n_scopes = 0;
+  if (cu != nullptr && dwarf_getscopes(cu, code_address - bias, &innermost) > 0)
+    n_scopes = dwarf_getscopes_die(innermost, &scopes);
+  std::free(innermost);
   bool found = !is_executor_header(frame.file);
   if (found) result.place = frame;
   for (int i = 0; i < n_scopes; ++i) {
@@ -171,8 +178,9 @@ const std::vector<ThreadVariable>& thread_variables() {
     std::vector<ThreadVariable> found;
     const std::scoped_lock lock(dwarf_mutex());
     Dwfl* dwfl = open_program();
-    Dwfl_Module* module =
-        dwfl == nullptr ? nullptr : dwfl_addrmodule(dwfl, reinterpret_cast<std::uintptr_t>(&thread_variables));
+    Dwfl_Module* module = dwfl == nullptr
+                              ? nullptr
+                              : dwfl_addrmodule(dwfl, reinterpret_cast<std::uintptr_t>(&thread_variables));
     if (module == nullptr) return found;
     const int n_symbols = dwfl_module_getsymtab(module);
     for (int i = 0; i < n_symbols; ++i) {

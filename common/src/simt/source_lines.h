@@ -14,8 +14,9 @@ struct SourceFrame {
   bool operator==(const SourceFrame&) const = default;
 };
 
-/// Where an instruction comes from. `place` is the innermost line outside the kit's own executor headers, so an access
-/// inside float4's copy is the kernel's line. `chain` are the calls that were inlined to get there, outermost last.
+/// Where an instruction comes from. `place` is the innermost line outside the kit's own executor headers, so
+/// an access inside float4's copy is the kernel's line. `chain` are the calls that were inlined to get there,
+/// outermost last.
 struct SourcePlace {
   SourceFrame place;
   std::vector<SourceFrame> chain;
@@ -35,7 +36,8 @@ struct FunctionName {
 };
 FunctionName find_function(const void* address);
 
-/// Variables with thread storage in the program: offset from the start of the module's block, size, mangled name.
+/// Variables with thread storage in the program: offset from the start of the module's block, size, mangled
+/// name.
 struct ThreadVariable {
   std::uint64_t offset;
   std::uint64_t size;

@@ -42,6 +42,7 @@ void Tracer::begin_block(std::uint64_t block) {
   warp_epochs_.fill(0);
   fenced_ = false;
   acquired_ = 0;
+  pending_ = {};
 }
 
 void Tracer::begin_thread(int tid, std::uintptr_t stack_base, std::size_t stack_size) {
@@ -70,7 +71,8 @@ void Tracer::on_access(std::uintptr_t address, std::uintptr_t code_address) {
     return access_shared<width, access>(shared_.dynamic, address, code_address);
   // A thread's own local variables cost nothing here; on a GPU they are registers as a rule.
   if (address - stack_base_ < stack_size_) return;
-  if (find_elsewhere(address, width, access, code_address)) access_global<width, access>(address, code_address);
+  if (find_elsewhere(address, width, access, code_address))
+    access_global<width, access>(address, code_address);
 }
 
 // True when it is device memory after all.
@@ -124,7 +126,8 @@ inline void Tracer::check_global_state(std::uint8_t* state, std::uintptr_t addre
   const unsigned wanted = access == Access::kStore ? bytes << 4 : bytes << 4 | bytes;
   for (std::size_t i = 0; i < n_words; ++i) {
     const unsigned found = state[i];
-    if (found == kWordReady) [[likely]] continue;
+    if (found == kWordReady) [[likely]]
+      continue;
     if ((found & wanted) != wanted) [[unlikely]] {
       const bool inside = (found & bytes << 4) == bytes << 4;
       fail({.kind = inside ? FaultKind::kUninitialised : FaultKind::kOutOfBounds,
@@ -139,8 +142,8 @@ inline void Tracer::check_global_state(std::uint8_t* state, std::uintptr_t addre
   }
 }
 
-inline void Tracer::check_global_race(std::uint64_t& cell, unsigned bytes, Access access, std::uintptr_t address,
-                                      int width, std::uintptr_t code_address) {
+inline void Tracer::check_global_race(std::uint64_t& cell, unsigned bytes, Access access,
+                                      std::uintptr_t address, int width, std::uintptr_t code_address) {
   RaceCell now{load_relaxed(cell)};
   if (now.tag() != launch_tag_) now.bits = launch_tag_ << 54;
   const std::uint64_t writer = now.writer();
@@ -168,7 +171,7 @@ inline void Tracer::check_global_race(std::uint64_t& cell, unsigned bytes, Acces
   }
   RaceCell next = now;
   if (access == Access::kLoad) {
-    const bool other_reader = reader != 0 && reader != block_id_;
+    const bool other_reader = now.reader() != 0 && now.reader() != block_id_;
     next.bits = (now.bits & ~(RaceCell::kBlockMask << 22)) | block_id_ << 22 | std::uint64_t{bytes} << 48 |
                 (other_reader ? std::uint64_t{1} << 53 : 0);
   } else {
@@ -176,8 +179,8 @@ inline void Tracer::check_global_race(std::uint64_t& cell, unsigned bytes, Acces
     const std::uint64_t written = (same_writer ? now.written() : 0) | bytes;
     // A block's plain write followed by its own atomic stays a plain write for others.
     const bool atomic = access == Access::kAtomic && (!same_writer || now.atomic());
-    next.bits = (now.bits & ~(RaceCell::kBlockMask | std::uint64_t{15} << 44 | std::uint64_t{1} << 52)) | block_id_ |
-                written << 44 | (atomic ? std::uint64_t{1} << 52 : 0);
+    next.bits = (now.bits & ~(RaceCell::kBlockMask | std::uint64_t{15} << 44 | std::uint64_t{1} << 52)) |
+                block_id_ | written << 44 | (atomic ? std::uint64_t{1} << 52 : 0);
   }
   if (next.bits != now.bits || now.bits != cell)
     std::atomic_ref(cell).store(next.bits, std::memory_order_relaxed);
@@ -218,8 +221,9 @@ template <int width, Access access>
 inline void Tracer::access_shared(SharedRegion& region, std::uintptr_t address, std::uintptr_t code_address) {
   const std::size_t offset = address - region.base;
   const bool misaligned = (address & static_cast<std::uintptr_t>(width - 1)) != 0;
-  if (misaligned || offset + width > region.size || region.belongs[offset] == 0 ||
-      region.belongs[offset + width - 1] == 0) [[unlikely]] {
+  if (misaligned || offset + width > region.size || region.bytes[offset] != Byte::kArray ||
+      region.bytes[offset + width - 1] != Byte::kArray) [[unlikely]] {
+    if (!misaligned && region.bytes[offset] == Byte::kGuard) return;
     fail({.kind = misaligned ? FaultKind::kMisaligned : FaultKind::kSharedOutOfBounds,
           .code_address = code_address,
           .address = address,
@@ -241,13 +245,16 @@ inline void Tracer::check_shared_cell(SharedCell& cell, unsigned bytes, Access a
   const std::uint32_t epoch = block_epoch_ << 16 | (warp_epochs_[warp_] & 0xFFFFU);
   if (cell.block_serial != block_serial_) cell = SharedCell{.block_serial = block_serial_};
 
-  if (access != Access::kStore && (cell.initialised & bytes) != bytes) [[unlikely]] {
-    fail({.kind = FaultKind::kUninitialised,
-          .code_address = code_address,
-          .address = address,
-          .width = width,
-          .access = access,
-          .space = Space::kShared});
+  if (access != Access::kStore && (cell.initialised & bytes) != bytes && pending_.kind == FaultKind::kNone)
+      [[unlikely]] {
+    // Perhaps a thread that runs later writes it, and a barrier is missing: then that write will show the
+    // race. If none does before the next barrier, the memory is uninitialised.
+    pending_ = worker_.placed({.kind = FaultKind::kUninitialised,
+                               .code_address = code_address,
+                               .address = address,
+                               .width = width,
+                               .access = access,
+                               .space = Space::kShared});
   }
   // Two touches are ordered by a barrier of the block, or, within a warp, by a __syncwarp.
   const auto unordered = [&](std::uint16_t other, std::uint32_t other_epoch, bool several_lanes) {
@@ -259,10 +266,9 @@ inline void Tracer::check_shared_cell(SharedCell& cell, unsigned bytes, Access a
   const bool races_with_write = cell.writer != 0 && (cell.written & bytes) != 0 && cell.writer != me &&
                                 !(access == Access::kAtomic && cell.atomic) &&
                                 unordered(cell.writer, cell.write_epoch, false);
-  const bool races_with_read =
-      access != Access::kLoad && cell.reader != 0 && (cell.read & bytes) != 0 &&
-      (unordered(cell.reader, cell.read_epoch, cell.several_lanes) ||
-       (cell.several_warps && cell.read_epoch >> 16 == epoch >> 16));
+  const bool races_with_read = access != Access::kLoad && cell.reader != 0 && (cell.read & bytes) != 0 &&
+                               (unordered(cell.reader, cell.read_epoch, cell.several_lanes) ||
+                                (cell.several_warps && cell.read_epoch >> 16 == epoch >> 16));
   if (races_with_write || races_with_read) [[unlikely]] {
     Fault fault{.kind = FaultKind::kSharedRace,
                 .code_address = code_address,
@@ -304,22 +310,26 @@ inline void Tracer::record(Space space, std::uintptr_t address, int width, Acces
                            std::uintptr_t code_address) {
   const std::uint64_t key = code_address << 8 | static_cast<std::uint64_t>(width) << 3 |
                             static_cast<std::uint64_t>(access) << 1 | static_cast<std::uint64_t>(space);
-  const std::size_t slot = (code_address ^ code_address >> 12 ^ static_cast<std::size_t>(access)) % kTableSize;
-  Site* site = table_[slot].key == key ? table_[slot].site : find_site(key, space, width, access, code_address);
+  const std::size_t slot =
+      (code_address ^ code_address >> 12 ^ static_cast<std::size_t>(access)) % kTableSize;
+  Site* site =
+      table_[slot].key == key ? table_[slot].site : find_site(key, space, width, access, code_address);
   if (!site->touched) {
     site->touched = true;
     touched_.push_back(site);
   }
-  if (site->n_executed[lane_] - site->base >= kWindow) [[unlikely]] wait_for_window(*site);
+  if (site->n_executed[lane_] - site->base >= kWindow) [[unlikely]]
+    wait_for_window(*site);
   Request& request = site->window[site->n_executed[lane_]++ % kWindow];
   request.addresses[lane_] = address;
   request.mask |= 1U << lane_;
   last_code_address_ = code_address;
 }
 
-// One site for each place in the source, whatever copies of it the compiler made (unrolled loops, threaded jumps), and
-// for each way it was inlined.
-Site* Tracer::find_site(std::uint64_t key, Space space, int width, Access access, std::uintptr_t code_address) {
+// One site for each place in the source, whatever copies of it the compiler made (unrolled loops, threaded
+// jumps), and for each way it was inlined.
+Site* Tracer::find_site(std::uint64_t key, Space space, int width, Access access,
+                        std::uintptr_t code_address) {
   std::size_t slot = (code_address ^ code_address >> 12 ^ static_cast<std::size_t>(access)) % kTableSize;
   if (const auto found = site_of_key_.find(key); found != site_of_key_.end()) {
     table_[slot] = {.key = key, .site = found->second};
@@ -401,7 +411,8 @@ void Tracer::converge() {
 void Tracer::advance_window(std::uint32_t waiting) {
   bool advanced = false;
   for (Site* site : touched_) {
-    // Lanes that do not stand before a window wait for the whole warp or have returned: they add nothing here.
+    // Lanes that do not stand before a window wait for the whole warp or have returned: they add nothing
+    // here.
     std::uint32_t slowest = UINT32_MAX;
     for (std::uint32_t rest = waiting; rest != 0; rest &= rest - 1)
       slowest = std::min(slowest, site->n_executed[static_cast<std::size_t>(std::countr_zero(rest))]);
@@ -432,9 +443,9 @@ void Tracer::reset() {
   touched_.clear();
 }
 
-#define KIT_INSTANTIATE(width)                                                              \
-  template void Tracer::on_access<width, Access::kLoad>(std::uintptr_t, std::uintptr_t);    \
-  template void Tracer::on_access<width, Access::kStore>(std::uintptr_t, std::uintptr_t);   \
+#define KIT_INSTANTIATE(width)                                                            \
+  template void Tracer::on_access<width, Access::kLoad>(std::uintptr_t, std::uintptr_t);  \
+  template void Tracer::on_access<width, Access::kStore>(std::uintptr_t, std::uintptr_t); \
   template void Tracer::on_access<width, Access::kAtomic>(std::uintptr_t, std::uintptr_t);
 KIT_INSTANTIATE(1)
 KIT_INSTANTIATE(2)

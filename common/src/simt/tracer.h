@@ -17,8 +17,8 @@ namespace kit::simt::detail {
 class Worker;
 struct LaunchState;
 
-/// Executions of a site that a lane may be ahead of the slowest lane of its warp. A lane further ahead waits, which
-/// bounds the memory of tracing whatever a kernel's length.
+/// Executions of a site that a lane may be ahead of the slowest lane of its warp. A lane further ahead waits,
+/// which bounds the memory of tracing whatever a kernel's length.
 inline constexpr unsigned kWindow = 16;
 
 /// An address in the program's read-only data: constants and literals, which every thread may read.
@@ -36,15 +36,15 @@ struct Site {
   Space space = Space::kGlobal;
   Access access = Access::kLoad;
   int width = 0;
-  bool touched = false;              // since the warp converged last
-  std::uint32_t base = 0;            // execution number of the window's oldest request
+  bool touched = false;                        // since the warp converged last
+  std::uint32_t base = 0;                      // execution number of the window's oldest request
   std::array<std::uint32_t, 32> n_executed{};  // by lane, since the warp converged last
   std::array<Request, kWindow> window;
   Counters counters;
 };
 
-/// Checks and counts the accesses of the thread that runs on one worker. Every load and store of a kernel passes
-/// through access(); its cost is the executor's speed.
+/// Checks and counts the accesses of the thread that runs on one worker. Every load and store of a kernel
+/// passes through access(); its cost is the executor's speed.
 class Tracer {
  public:
   explicit Tracer(Worker& worker) : worker_(worker), table_(kTableSize) {}
@@ -64,14 +64,16 @@ class Tracer {
   void note_barrier() { ++block_epoch_; }
   void note_warp_sync(int warp) { ++warp_epochs_[static_cast<std::size_t>(warp)]; }
   void note_fence() { fenced_ = true; }
-  /// An atomic of the running block: what it wrote before a fence is visible from now on to blocks whose own atomics
-  /// come later. Lenient: any two atomics count, whatever their addresses.
+  /// An atomic of the running block: what it wrote before a fence is visible from now on to blocks whose own
+  /// atomics come later. Lenient: any two atomics count, whatever their addresses.
   void note_atomic();
 
   /// One load, store or atomic of `width` bytes by the running thread. Defined for widths 1, 2, 4, 8, 16.
   template <int width, Access access>
   void on_access(std::uintptr_t address, std::uintptr_t code_address);
 
+  /// A read of uninitialised shared memory that is not reported yet, or kNone.
+  const Fault& pending() const { return pending_; }
   /// Where the running thread accessed memory last.
   std::uintptr_t last_code_address() const { return last_code_address_; }
   /// True while the tracer holds a lock: no time to abandon the block.
@@ -94,8 +96,8 @@ class Tracer {
   bool find_elsewhere(std::uintptr_t address, int width, Access access, std::uintptr_t code_address);
   void check_global_state(std::uint8_t* state, std::uintptr_t address, int width, Access access,
                           std::uintptr_t code_address);
-  void check_global_race(std::uint64_t& cell, unsigned bytes, Access access, std::uintptr_t address, int width,
-                         std::uintptr_t code_address);
+  void check_global_race(std::uint64_t& cell, unsigned bytes, Access access, std::uintptr_t address,
+                         int width, std::uintptr_t code_address);
   void check_shared_cell(SharedCell& cell, unsigned bytes, Access access, std::uintptr_t address, int width,
                          std::uintptr_t code_address);
   void record(Space space, std::uintptr_t address, int width, Access access, std::uintptr_t code_address);
@@ -113,13 +115,14 @@ class Tracer {
   std::uintptr_t arguments_ = 0;
   std::size_t arguments_bytes_ = 0;
   std::uint64_t launch_tag_ = 0;
-  std::uint64_t block_ = 0;      // linear
-  std::uint64_t block_id_ = 0;   // as race cells know it: 1 ..
+  std::uint64_t block_ = 0;         // linear
+  std::uint64_t block_id_ = 0;      // as race cells know it: 1 ..
   std::uint32_t block_serial_ = 0;  // for shared memory: a new number for every block this worker runs
   std::uint32_t block_epoch_ = 0;
   std::array<std::uint32_t, 64> warp_epochs_{};
+  Fault pending_;  // an uninitialised read of shared memory since the last barrier
   bool fenced_ = false;
-  std::uint64_t acquired_ = 0;   // time of the block's last atomic
+  std::uint64_t acquired_ = 0;  // time of the block's last atomic
   int tid_ = 0;
   unsigned lane_ = 0;
   unsigned warp_ = 0;

@@ -14,6 +14,13 @@ __thread kit::simt::detail::ThreadPosition kit_simt_writable_position __asm__("k
 
 namespace kit::simt::detail {
 
+namespace {
+
+// 65,536 executions of a loop's access: some milliseconds.
+constexpr int kWindowsPerTurn = 4096;
+
+}  // namespace
+
 __thread Tracer* current_tracer = nullptr;
 __thread Worker* current_worker = nullptr;
 
@@ -78,8 +85,8 @@ void Worker::run_blocks(LaunchState& launch, std::uint64_t begin, std::uint64_t 
   }
 }
 
-// False when the block was abandoned. A fault anywhere inside comes back here by a jump; the frames in between belong
-// to the kernel and to code without destructors.
+// False when the block was abandoned. A fault anywhere inside comes back here by a jump; the frames in
+// between belong to the kernel and to code without destructors.
 bool Worker::try_block(std::uint64_t block) {
   if (sigsetjmp(escape_, 0) != 0) return false;
   run_block(block);
@@ -107,9 +114,10 @@ void Worker::run_block(std::uint64_t block) {
   }
   starting_ = false;
   while (n_done_ < launch_->n_threads) {
-    release_barrier();
+    if (!waiting_in_loop()) release_barrier();
     for (const int warp : launch_->warp_order) finish_warp(warp);
   }
+  fail_if_pending();
 }
 
 void Worker::set_position(int tid) {
@@ -194,11 +202,23 @@ void Worker::suspend(ThreadStatus status) {
 // ---------------------------------------------------------------------------------------------------------------
 // Warps
 
-// Runs the warp until each of its threads stands at a barrier or has returned.
+// True when a warp's turn ended in the middle of a loop.
+bool Worker::waiting_in_loop() const {
+  return std::any_of(threads_.begin(), threads_.end(), [](const CudaThread& thread) {
+    return thread.status == ThreadStatus::kWindowFull || thread.status == ThreadStatus::kAtCollective;
+  });
+}
+
+// Runs the warp until each of its threads stands at a barrier or has returned; or until its turn is over, because the
+// loop that it is in may be waiting for another warp.
 void Worker::finish_warp(int warp) {
   tracer_.begin_warp(lane_count(warp));
   const auto& order = launch_->lane_order[static_cast<std::size_t>(warp)];
-  for (;;) {
+  // Lanes that stopped in a long loop go on where the last turn ended.
+  for (int lane = 0; lane < lane_count(warp); ++lane) {
+    if (thread(warp, lane).status == ThreadStatus::kWindowFull) thread(warp, lane).status = ThreadStatus::kRunnable;
+  }
+  for (int n_windows = 0;;) {
     while (starting_ && lane_cursor_ < 32) {
       // The fiber starts threads until one of them waits.
       n_suspended_ = 1;
@@ -214,10 +234,12 @@ void Worker::finish_warp(int warp) {
     const std::uint32_t before_window = mask_where(warp, ThreadStatus::kWindowFull);
     if (before_window == 0) break;
     tracer_.advance_window(before_window);
+    if (++n_windows % kWindowsPerTurn == 0) break;
     for (std::uint32_t rest = before_window; rest != 0; rest &= rest - 1)
       thread(warp, std::countr_zero(rest)).status = ThreadStatus::kRunnable;
   }
-  if (mask_where(warp, ThreadStatus::kAtCollective) != 0) fail_at_collective(warp);
+  if (mask_where(warp, ThreadStatus::kWindowFull) == 0 && mask_where(warp, ThreadStatus::kAtCollective) != 0)
+    fail_at_collective(warp);
   tracer_.converge();
 }
 
@@ -234,6 +256,7 @@ int Worker::wait_at_barrier(std::uintptr_t code_address, int predicate) {
 }
 
 void Worker::release_barrier() {
+  fail_if_pending();
   int first = -1;
   int returned = -1;
   barrier_count_ = 0;
@@ -285,15 +308,30 @@ void Worker::fail_with_exception(const char* what) {
   fail(fault);
 }
 
-void Worker::fail_for(int tid, Fault fault) {
+// The fault with the place of the running thread filled in.
+Fault Worker::placed(Fault fault) const {
+  return placed_at(current_, fault);
+}
+
+Fault Worker::placed_at(int tid, Fault fault) const {
   fault.block_idx = block_idx_;
-  if (tid >= 0) {
-    fault.thread_idx = launch_->thread_index[static_cast<std::size_t>(tid)];
-    fault.warp = tid / 32;
-    fault.lane = tid % 32;
-    if (fault.kind == FaultKind::kSharedRace)
-      fault.other_thread_idx = launch_->thread_index[static_cast<std::size_t>(fault.value)];
-  }
+  fault.thread_idx = launch_->thread_index[static_cast<std::size_t>(tid)];
+  fault.warp = tid / 32;
+  fault.lane = tid % 32;
+  if (fault.kind == FaultKind::kSharedRace)
+    fault.other_thread_idx = launch_->thread_index[static_cast<std::size_t>(fault.value)];
+  return fault;
+}
+
+void Worker::fail_if_pending() {
+  if (tracer_.pending().kind != FaultKind::kNone) fail_for(current_, tracer_.pending());
+}
+
+void Worker::fail_for(int tid, Fault fault) {
+  fault = placed_at(tid, fault);
+  // What goes wrong after a read of garbage goes wrong because of it.
+  if (tracer_.pending().kind != FaultKind::kNone && fault.kind != FaultKind::kSharedRace)
+    fault = tracer_.pending();
   set_running(false);
   {
     const std::scoped_lock lock(launch_->mutex);

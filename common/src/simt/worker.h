@@ -35,14 +35,15 @@ struct LaunchState {
   std::uint64_t n_blocks = 0;
   int n_threads = 0;  // of a block
   std::uint64_t launch_tag = 0;
-  std::vector<Index3> thread_index;          // [n_threads], by linear number
-  std::vector<int> warp_order;               // [n_warps]
+  std::vector<Index3> thread_index;             // [n_threads], by linear number
+  std::vector<int> warp_order;                  // [n_warps]
   std::vector<std::array<int, 32>> lane_order;  // [n_warps]
 
   std::atomic<bool> failed = false;
   std::mutex mutex;
   Fault fault;  // the first
-  // Blocks that made their writes visible: a fence, then an atomic. Time of that atomic by block, on one clock.
+  // Blocks that made their writes visible: a fence, then an atomic. Time of that atomic by block, on one
+  // clock.
   std::atomic<std::uint64_t> clock = 1;
   std::atomic<bool> any_published = false;
   std::map<std::uint64_t, std::uint64_t> published;
@@ -54,7 +55,14 @@ struct LaunchState {
   std::uint64_t block_at(std::uint64_t i) const;
 };
 
-enum class ThreadStatus : std::uint8_t { kNotStarted, kRunnable, kWindowFull, kAtBarrier, kAtCollective, kDone };
+enum class ThreadStatus : std::uint8_t {
+  kNotStarted,
+  kRunnable,
+  kWindowFull,
+  kAtBarrier,
+  kAtCollective,
+  kDone
+};
 
 /// A CUDA thread of the block that is being run.
 struct CudaThread {
@@ -72,8 +80,8 @@ struct CudaThread {
 
 /// Runs thread blocks on one thread of the operating system.
 ///
-/// Threads start one after the other on one fiber, so that a kernel without barriers is a plain loop. A thread that must
-/// wait keeps the fiber it is on, and the loop goes on with the next thread on another.
+/// Threads start one after the other on one fiber, so that a kernel without barriers is a plain loop. A
+/// thread that must wait keeps the fiber it is on, and the loop goes on with the next thread on another.
 class Worker {
  public:
   /// The calling thread's worker.
@@ -94,6 +102,8 @@ class Worker {
   void* dynamic_shared() { return reinterpret_cast<void*>(tracer_.shared_.dynamic.base); }
   /// Notes the fault with the running thread's position and abandons the block.
   [[noreturn]] void fail(Fault fault);
+  /// The fault with the running thread's position.
+  Fault placed(Fault fault) const;
 
   Tracer& tracer() { return tracer_; }
   const Tracer& tracer() const { return tracer_; }
@@ -120,11 +130,14 @@ class Worker {
   void enter(Fiber& fiber);
   void suspend(ThreadStatus status);
   void finish_warp(int warp);
+  bool waiting_in_loop() const;
   bool resolve_collectives(int warp);
   void resolve(int warp, WarpOp op, unsigned mask, unsigned participants);
   void release_barrier();
   [[noreturn]] void fail_at_collective(int warp);
   [[noreturn]] void fail_for(int tid, Fault fault);
+  void fail_if_pending();
+  Fault placed_at(int tid, Fault fault) const;
   Fiber* take_fiber();
   void set_running(bool running);
   [[noreturn]] void fail_with_exception(const char* what);
@@ -132,7 +145,9 @@ class Worker {
   int lane_count(int warp) const;
   std::uint32_t mask_where(int warp, ThreadStatus status) const;
   CudaThread& thread(int warp, int lane) { return threads_[static_cast<std::size_t>(warp * 32 + lane)]; }
-  const CudaThread& thread(int warp, int lane) const { return threads_[static_cast<std::size_t>(warp * 32 + lane)]; }
+  const CudaThread& thread(int warp, int lane) const {
+    return threads_[static_cast<std::size_t>(warp * 32 + lane)];
+  }
   void set_position(int tid);
 
   LaunchState* launch_ = nullptr;
@@ -145,7 +160,7 @@ class Worker {
   bool starting_ = false;
   int n_suspended_ = 0;  // of the warp that is being started
   int n_done_ = 0;
-  int current_ = -1;     // tid
+  int current_ = -1;  // tid
   Fiber* running_ = nullptr;
   std::vector<std::unique_ptr<Fiber>> fibers_;
   std::vector<Fiber*> idle_;

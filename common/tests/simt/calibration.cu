@@ -115,19 +115,19 @@ void transpose(kit::TensorView<const float> in, kit::TensorView<float> out, Tran
 
 void histogram(kit::TensorView<const int> in, kit::TensorView<int> bins, Histogram variant) {
   const kit::LaunchConfig config{kit::ceil_div(in.size(), kThreads), kThreads};
-  kit::launch(variant == Histogram::kGlobalAtomics ? histogram_global_kernel : histogram_shared_kernel, config,
-              in.data(), bins.data());
+  kit::launch(variant == Histogram::kGlobalAtomics ? histogram_global_kernel : histogram_shared_kernel,
+              config, in.data(), bins.data());
 }
 
 void reduce(kit::TensorView<const float> in, kit::TensorView<float> out, Reduction variant) {
   const kit::LaunchConfig config{kit::ceil_div(in.size(), kThreads), kThreads};
-  kit::launch(variant == Reduction::kDivergent ? reduce_divergent_kernel : reduce_sequential_kernel, config, in.data(),
-              out.data());
+  kit::launch(variant == Reduction::kDivergent ? reduce_divergent_kernel : reduce_sequential_kernel, config,
+              in.data(), out.data());
 }
 
 void shared_16_bytes(kit::TensorView<const float> in, kit::TensorView<float> out) {
-  kit::launch(shared_16_bytes_kernel, {kit::ceil_div(in.size(), 128), 32}, reinterpret_cast<const float4*>(in.data()),
-              reinterpret_cast<float4*>(out.data()));
+  kit::launch(shared_16_bytes_kernel, {kit::ceil_div(in.size(), 128), 32},
+              reinterpret_cast<const float4*>(in.data()), reinterpret_cast<float4*>(out.data()));
 }
 
 }  // namespace calibration

@@ -2,8 +2,8 @@
 
 #include "kit/tensor.h"
 
-/// Kernels whose counts can be derived by hand, for the executor's tests and for comparison with Nsight Compute. All
-/// views are device memory.
+/// Kernels whose counts can be derived by hand, for the executor's tests and for comparison with Nsight
+/// Compute. All views are device memory.
 namespace calibration {
 
 /// n elements, threads of 256, `width` bytes (4, 8 or 16) a thread; n * 4 bytes in all.

@@ -9,14 +9,14 @@
 
 #include "kit/tensor.h"
 
-/// Device memory, one set of names for the GPU and the SIMT executor. Which of the two answers is decided when a
-/// program is linked: library kit_simt or library kit_gpu.
+/// Device memory, one set of names for the GPU and the SIMT executor. Which of the two answers is decided
+/// when a program is linked: library kit_simt or library kit_gpu.
 namespace kit {
 
 namespace cuda {
 
-/// Throws kit::Error when the device has no such amount. The memory is uninitialised; on the executor it is poisoned
-/// (every byte 0xFF, a NaN) and stands between guard zones.
+/// Throws kit::Error when the device has no such amount. The memory is uninitialised; on the executor it is
+/// poisoned (every byte 0xFF, a NaN) and stands between guard zones.
 void* device_allocate(std::size_t n_bytes);
 void device_free(void* data) noexcept;
 /// Both wait until the copy is done.
@@ -78,8 +78,8 @@ class DeviceBuffer {
   }
   /// Waits for the kernels that write it. Throws kit::Error when host.size() is not size().
   void copy_to(std::span<T> host) const {
-    KIT_CHECK(static_cast<std::int64_t>(host.size()) == size_, "a DeviceBuffer of {} elements copied into {}", size_,
-              host.size());
+    KIT_CHECK(static_cast<std::int64_t>(host.size()) == size_, "a DeviceBuffer of {} elements copied into {}",
+              size_, host.size());
     if (size_ > 0) cuda::copy_to_host(host.data(), data_, n_bytes());
   }
   std::vector<T> to_host() const {

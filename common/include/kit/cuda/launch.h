@@ -28,11 +28,14 @@ constexpr unsigned ceil_div(N n, D d) {
   return static_cast<unsigned>((n + static_cast<N>(d) - 1) / static_cast<N>(d));
 }
 
-/// Runs `kernel` and waits for nothing: copying a DeviceBuffer back waits. On the executor the kernel has ended when
-/// launch returns, and a fault in it throws simt::LaunchError (a kit::Error). On a GPU a bad configuration throws.
+/// Runs `kernel` and waits for nothing: copying a DeviceBuffer back waits. On the executor the kernel has
+/// ended when launch returns, and a fault in it throws simt::LaunchError (a kit::Error). On a GPU a bad
+/// configuration throws. Inlined, so that a fault of the launch itself is on the caller's line.
 template <class... Parameters, class... Arguments>
-void launch(void (*kernel)(Parameters...), const LaunchConfig& config, Arguments&&... arguments) {
-  static_assert(sizeof...(Parameters) == sizeof...(Arguments), "one argument for each parameter of the kernel");
+inline __attribute__((always_inline)) void launch(void (*kernel)(Parameters...), const LaunchConfig& config,
+                                                  Arguments&&... arguments) {
+  static_assert(sizeof...(Parameters) == sizeof...(Arguments),
+                "one argument for each parameter of the kernel");
 #if defined(__CUDACC__)
   // Beyond 48 KiB of dynamic shared memory a kernel must ask.
   if (config.dynamic_shared_bytes > 48 * 1024) {

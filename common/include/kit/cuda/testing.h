@@ -9,7 +9,8 @@
 #include "kit/simt/profile.h"
 #include "kit/testing.h"
 
-/// Tests of CUDA code. The same test objects are linked with the executor and, where there is nvcc, with the GPU build.
+/// Tests of CUDA code. The same test objects are linked with the executor and, where there is nvcc, with the
+/// GPU build.
 namespace kit::cuda {
 
 enum class Backend { kExecutor, kGpu };
@@ -30,13 +31,14 @@ void run_in_lane_orders(const std::function<void()>& body);
 }  // namespace kit::testing
 
 /// A test of kernels: KIT_CUDA_TEST(Suite, Name) { ... }.
-#define KIT_CUDA_TEST(Suite, Name)                                             \
-  static void Suite##_##Name##_in_one_order();                                 \
-  TEST(Suite, Name) {                                                          \
-    ::kit::testing::run_in_lane_orders(&Suite##_##Name##_in_one_order);        \
-  }                                                                            \
+#define KIT_CUDA_TEST(Suite, Name)                                      \
+  static void Suite##_##Name##_in_one_order();                          \
+  TEST(Suite, Name) {                                                   \
+    ::kit::testing::run_in_lane_orders(&Suite##_##Name##_in_one_order); \
+  }                                                                     \
   static void Suite##_##Name##_in_one_order()
 
 /// At the start of a test that asserts counts: the executor has them, a GPU's come from Nsight Compute.
-#define KIT_SKIP_WITHOUT_COUNTS()                                              \
-  if (::kit::cuda::backend() == ::kit::cuda::Backend::kGpu) GTEST_SKIP() << "counted by the executor, not on a GPU"
+#define KIT_SKIP_WITHOUT_COUNTS()                           \
+  if (::kit::cuda::backend() == ::kit::cuda::Backend::kGpu) \
+  GTEST_SKIP() << "counted by the executor, not on a GPU"

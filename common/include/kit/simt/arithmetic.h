@@ -85,6 +85,15 @@ inline float __fadd_rn(float x, float y) {
 inline float __fmul_rn(float x, float y) {
   return x * y;
 }
+inline float __fsub_rn(float x, float y) {
+  return x - y;
+}
+inline float __fdiv_rn(float x, float y) {
+  return x / y;
+}
+inline float __tanf(float x) {
+  return std::tan(x);
+}
 inline float __fmaf_rn(float x, float y, float z) {
   return std::fma(x, y, z);
 }
@@ -139,10 +148,29 @@ constexpr int __clz(int x) {
 constexpr int __ffs(int x) {
   return x == 0 ? 0 : std::countr_zero(static_cast<unsigned>(x)) + 1;
 }
+constexpr int __clzll(long long x) {
+  return std::countl_zero(static_cast<unsigned long long>(x));
+}
+constexpr int __ffsll(long long x) {
+  return x == 0 ? 0 : std::countr_zero(static_cast<unsigned long long>(x)) + 1;
+}
+constexpr unsigned __brev(unsigned x) {
+  unsigned reversed = 0;
+  for (int bit = 0; bit < 32; ++bit) reversed |= (x >> bit & 1U) << (31 - bit);
+  return reversed;
+}
+constexpr int __mulhi(int a, int b) {
+  return static_cast<int>((std::int64_t{a} * b) >> 32);
+}
 constexpr unsigned __umulhi(unsigned a, unsigned b) {
   return static_cast<unsigned>((std::uint64_t{a} * b) >> 32);
 }
 
+/// Four products of unsigned bytes and a sum.
+constexpr unsigned __dp4a(unsigned a, unsigned b, unsigned c) {
+  for (int byte = 0; byte < 4; ++byte) c += (a >> 8 * byte & 0xffU) * (b >> 8 * byte & 0xffU);
+  return c;
+}
 /// Four products of signed bytes and a sum: c + a0 b0 + a1 b1 + a2 b2 + a3 b3, wrapping like the instruction.
 constexpr int __dp4a(int a, int b, int c) {
   auto sum = static_cast<unsigned>(c);

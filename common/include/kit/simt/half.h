@@ -1,139 +1,122 @@
 #pragma once
 
+#include <bit>
+#include <cmath>
 #include <cstdint>
 
-#include "kit/dtype.h"
-#include "kit/simt/vector_types.h"
+#include "kit/simt/half_types.h"  // IWYU pragma: export
 
-/// CUDA's 16-bit floating-point types for the SIMT executor. One operation computes in float and rounds once to
-/// nearest even, which for + - * / gives what the hardware gives (a float holds more than 2 * 11 + 2 bits).
-// NOLINTBEGIN(bugprone-reserved-identifier,readability-identifier-naming)
+/// Arithmetic of CUDA's 16-bit types for the SIMT executor. One operation computes in float and rounds once to nearest
+/// even, which for + - * / gives what the hardware gives (a float holds more than 2 * 11 + 2 bits).
+// NOLINTBEGIN(bugprone-reserved-identifier,readability-identifier-naming,performance-unnecessary-value-param)
 
-struct __half {
-  std::uint16_t bits;
-  __half() = default;
-  __half(float value) : bits(kit::to_half(value).bits) {}  // NOLINT(google-explicit-constructor)
-  operator float() const { return kit::to_float(kit::Half{bits}); }  // NOLINT(google-explicit-constructor)
-};
-
-struct __nv_bfloat16 {
-  std::uint16_t bits;
-  __nv_bfloat16() = default;
-  __nv_bfloat16(float value) : bits(kit::to_bfloat16(value).bits) {}  // NOLINT(google-explicit-constructor)
-  operator float() const { return kit::to_float(kit::BFloat16{bits}); }  // NOLINT(google-explicit-constructor)
-};
-
-struct alignas(4) __half2 {
-  __half x, y;
-  KIT_SIMT_COPIES(__half2, 4)
-  __half2(__half x_, __half y_) : x(x_), y(y_) {}
-};
-
-struct alignas(4) __nv_bfloat162 {
-  __nv_bfloat16 x, y;
-  KIT_SIMT_COPIES(__nv_bfloat162, 4)
-  __nv_bfloat162(__nv_bfloat16 x_, __nv_bfloat16 y_) : x(x_), y(y_) {}
-};
-
-using half = __half;
-using half2 = __half2;
-using nv_bfloat16 = __nv_bfloat16;
-using nv_bfloat162 = __nv_bfloat162;
-
-inline __half __float2half(float value) {
-  return {value};
-}
-inline __half __float2half_rn(float value) {
-  return {value};
-}
-inline float __half2float(__half value) {
-  return value;
-}
-inline __nv_bfloat16 __float2bfloat16(float value) {
-  return {value};
-}
-inline float __bfloat162float(__nv_bfloat16 value) {
-  return value;
-}
-inline __half2 __floats2half2_rn(float x, float y) {
-  return {x, y};
-}
-inline __half2 __float2half2_rn(float value) {
-  return {value, value};
-}
-inline __half2 __halves2half2(__half x, __half y) {
-  return {x, y};
-}
-inline __half2 __half2half2(__half value) {
-  return {value, value};
-}
-inline float __low2float(const __half2& value) {
-  return value.x;
-}
-inline float __high2float(const __half2& value) {
-  return value.y;
-}
-inline __half __low2half(const __half2& value) {
-  return value.x;
-}
-inline __half __high2half(const __half2& value) {
-  return value.y;
-}
-inline float2 __half22float2(const __half2& value) {
-  return {value.x, value.y};
-}
-inline __nv_bfloat162 __floats2bfloat162_rn(float x, float y) {
-  return {x, y};
-}
-inline float2 __bfloat1622float2(const __nv_bfloat162& value) {
-  return {value.x, value.y};
+/// The float beside `exact` whose last bit is odd, or `exact` itself: rounding it to 16 bits then gives what rounding
+/// `exact` at once gives (Boldo and Melquiond, "Emulation of FMA and correctly rounded sums", 2008).
+inline float kit_simt_round_to_odd(double exact) {
+  const auto nearest = static_cast<float>(exact);
+  const auto bits = std::bit_cast<std::uint32_t>(nearest);
+  const double error = std::fabs(exact) - std::fabs(static_cast<double>(nearest));
+  if (!std::isfinite(nearest) || error == 0.0 || (bits & 1U) != 0) return nearest;
+  return std::bit_cast<float>(error > 0.0 ? bits + 1 : bits - 1);
 }
 
-#define KIT_SIMT_HALF_OPERATION(name, op)                                     \
-  inline __half __h##name(__half a, __half b) {                               \
-    return {float(a) op float(b)};                                            \
-  }                                                                           \
-  inline __half operator op(__half a, __half b) {                             \
-    return {float(a) op float(b)};                                            \
-  }                                                                           \
-  inline __nv_bfloat16 __h##name(__nv_bfloat16 a, __nv_bfloat16 b) {          \
-    return {float(a) op float(b)};                                            \
-  }                                                                           \
-  inline __nv_bfloat16 operator op(__nv_bfloat16 a, __nv_bfloat16 b) {        \
-    return {float(a) op float(b)};                                            \
-  }                                                                           \
-  inline __half2 __h##name##2(const __half2& a, const __half2& b) {           \
-    return {a.x op b.x, a.y op b.y};                                          \
-  }                                                                           \
-  inline __half2 operator op(const __half2& a, const __half2& b) {            \
-    return {a.x op b.x, a.y op b.y};                                          \
-  }                                                                           \
-  inline __nv_bfloat162 __h##name##2(const __nv_bfloat162& a, const __nv_bfloat162& b) { \
-    return {a.x op b.x, a.y op b.y};                                          \
+// What the two types have alike. The product of a fused operation is exact in double, and so is the sum unless the
+// exponents of product and summand lie more than 30 apart.
+#define KIT_SIMT_HALF_OPERATION(T, name, op)           \
+  inline T __h##name(T a, T b) {                       \
+    return {float(a) op float(b)};                     \
+  }                                                    \
+  inline T operator op(T a, T b) {                     \
+    return {float(a) op float(b)};                     \
+  }                                                    \
+  inline T& operator op##=(T& a, T b) {                \
+    return a = a op b;                                 \
+  }                                                    \
+  inline T##2 __h##name##2(T##2 a, T##2 b) {           \
+    return {a.x op b.x, a.y op b.y};                   \
+  }                                                    \
+  inline T##2 operator op(T##2 a, T##2 b) {            \
+    return {a.x op b.x, a.y op b.y};                   \
+  }                                                    \
+  inline T##2& operator op##=(T##2& a, T##2 b) {       \
+    return a = a op b;                                 \
   }
-
-KIT_SIMT_HALF_OPERATION(add, +)
-KIT_SIMT_HALF_OPERATION(sub, -)
-KIT_SIMT_HALF_OPERATION(mul, *)
-KIT_SIMT_HALF_OPERATION(div, /)
+#define KIT_SIMT_HALF_COMPARISON(T, name, op)          \
+  inline bool __h##name(T a, T b) {                    \
+    return float(a) op float(b);                       \
+  }                                                    \
+  inline bool operator op(T a, T b) {                  \
+    return float(a) op float(b);                       \
+  }
+#define KIT_SIMT_HALF_FUNCTION(T, name, function)      \
+  inline T h##name(T a) {                              \
+    return {function(float(a))};                       \
+  }
+#define KIT_SIMT_HALF_TYPE(T)                                                                     \
+  KIT_SIMT_HALF_OPERATION(T, add, +)                                                              \
+  KIT_SIMT_HALF_OPERATION(T, sub, -)                                                              \
+  KIT_SIMT_HALF_OPERATION(T, mul, *)                                                              \
+  KIT_SIMT_HALF_OPERATION(T, div, /)                                                              \
+  KIT_SIMT_HALF_COMPARISON(T, eq, ==)                                                             \
+  KIT_SIMT_HALF_COMPARISON(T, ne, !=)                                                             \
+  KIT_SIMT_HALF_COMPARISON(T, lt, <)                                                              \
+  KIT_SIMT_HALF_COMPARISON(T, le, <=)                                                             \
+  KIT_SIMT_HALF_COMPARISON(T, gt, >)                                                              \
+  KIT_SIMT_HALF_COMPARISON(T, ge, >=)                                                             \
+  KIT_SIMT_HALF_FUNCTION(T, exp, std::exp)                                                        \
+  KIT_SIMT_HALF_FUNCTION(T, log, std::log)                                                        \
+  KIT_SIMT_HALF_FUNCTION(T, sqrt, std::sqrt)                                                      \
+  KIT_SIMT_HALF_FUNCTION(T, rsqrt, 1.0F / std::sqrt)                                              \
+  KIT_SIMT_HALF_FUNCTION(T, rcp, 1.0F /)                                                          \
+  inline T operator-(T a) {                                                                       \
+    a.bits ^= 0x8000U;                                                                            \
+    return a;                                                                                     \
+  }                                                                                               \
+  inline T##2 operator-(T##2 a) {                                                                 \
+    return {-a.x, -a.y};                                                                          \
+  }                                                                                               \
+  inline T __hneg(T a) {                                                                          \
+    return -a;                                                                                    \
+  }                                                                                               \
+  inline T __habs(T a) {                                                                          \
+    a.bits &= 0x7FFFU;                                                                            \
+    return a;                                                                                     \
+  }                                                                                               \
+  inline bool __hisnan(T a) {                                                                     \
+    return std::isnan(float(a));                                                                  \
+  }                                                                                               \
+  inline T __hfma(T a, T b, T c) {                                                                \
+    return {kit_simt_round_to_odd(double(float(a)) * double(float(b)) + double(float(c)))};       \
+  }                                                                                               \
+  inline T##2 __hfma2(T##2 a, T##2 b, T##2 c) {                                                   \
+    return {__hfma(a.x, b.x, c.x), __hfma(a.y, b.y, c.y)};                                        \
+  }                                                                                               \
+  inline T __hmax(T a, T b) {                                                                     \
+    return a < b || a != a ? b : a;                                                               \
+  }                                                                                               \
+  inline T __hmin(T a, T b) {                                                                     \
+    return b < a || a != a ? b : a;                                                               \
+  }                                                                                               \
+  inline T##2 __hmax2(T##2 a, T##2 b) {                                                           \
+    return {__hmax(a.x, b.x), __hmax(a.y, b.y)};                                                  \
+  }                                                                                               \
+  inline T##2 __hmin2(T##2 a, T##2 b) {                                                           \
+    return {__hmin(a.x, b.x), __hmin(a.y, b.y)};                                                  \
+  }                                                                                               \
+  inline float __low2float(T##2 a) {                                                              \
+    return a.x;                                                                                   \
+  }                                                                                               \
+  inline float __high2float(T##2 a) {                                                             \
+    return a.y;                                                                                   \
+  }                                                                                               \
+  inline T##2 __lowhigh2highlow(T##2 a) {                                                         \
+    return {a.y, a.x};                                                                            \
+  }
+KIT_SIMT_HALF_TYPE(__half)
+KIT_SIMT_HALF_TYPE(__nv_bfloat16)
+#undef KIT_SIMT_HALF_TYPE
+#undef KIT_SIMT_HALF_FUNCTION
+#undef KIT_SIMT_HALF_COMPARISON
 #undef KIT_SIMT_HALF_OPERATION
 
-// The product is exact in double; the sum is rounded there and once more to 16 bits, which can differ from a fused
-// operation only where the sum lies within 2^-53 of a tie.
-inline __half __hfma(__half a, __half b, __half c) {
-  return {static_cast<float>(double(float(a)) * double(float(b)) + double(float(c)))};
-}
-inline __nv_bfloat16 __hfma(__nv_bfloat16 a, __nv_bfloat16 b, __nv_bfloat16 c) {
-  return {static_cast<float>(double(float(a)) * double(float(b)) + double(float(c)))};
-}
-inline __half2 __hfma2(const __half2& a, const __half2& b, const __half2& c) {
-  return {__hfma(a.x, b.x, c.x), __hfma(a.y, b.y, c.y)};
-}
-inline __half __hmax(__half a, __half b) {
-  return float(a) < float(b) || float(a) != float(a) ? b : a;
-}
-inline __half __hmin(__half a, __half b) {
-  return float(b) < float(a) || float(a) != float(a) ? b : a;
-}
-
-// NOLINTEND(bugprone-reserved-identifier,readability-identifier-naming)
+// NOLINTEND(bugprone-reserved-identifier,readability-identifier-naming,performance-unnecessary-value-param)

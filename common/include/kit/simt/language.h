@@ -1,7 +1,8 @@
 #pragma once
 
-/// CUDA C++ as the SIMT executor knows it: qualifiers, built-in variables, barriers, vector types, warp functions,
-/// atomics, arithmetic. A .cu file includes "kit/cuda/kernel.h", which takes this or NVIDIA's headers.
+/// CUDA C++ as the SIMT executor knows it: qualifiers, built-in variables, barriers, vector types, warp
+/// functions, atomics, arithmetic. A .cu file includes "kit/cuda/kernel.h", which takes this or NVIDIA's
+/// headers.
 ///
 /// Names are CUDA's own, reserved identifiers and all; where a host compiler's rules disagree, CUDA's win.
 // NOLINTBEGIN(bugprone-reserved-identifier,readability-identifier-naming)
@@ -39,12 +40,13 @@ inline constexpr int warpSize = 32;
 #define __launch_bounds__(...)
 #define __align__(n) alignas(n)
 
-// A thread block runs on one thread of the operating system, so that thread's copy of a static variable is the block's
-// copy. The unused pad in front keeps neighbours apart, so that running off one array does not land in the next.
+// A thread block runs on one thread of the operating system, so that thread's copy of a static variable is
+// the block's copy. The unused pad in front keeps neighbours apart, so that running off one array does not
+// land in the next.
 #define KIT_SIMT_JOIN2(a, b) a##b
 #define KIT_SIMT_JOIN(a, b) KIT_SIMT_JOIN2(a, b)
-#define __shared__                                                                              \
-  [[gnu::used]] static __thread char KIT_SIMT_JOIN(kit_simt_shared_pad_,                        \
+#define __shared__                                                                                     \
+  [[gnu::used]] static __thread char KIT_SIMT_JOIN(kit_simt_shared_pad_,                               \
                                                    __COUNTER__)[::kit::simt::detail::kSharedPadBytes]; \
   static __thread
 
@@ -53,6 +55,9 @@ inline __attribute__((always_inline)) void __syncthreads() {
 }
 inline __attribute__((always_inline)) int __syncthreads_count(int predicate) {
   return kit::simt::detail::sync_threads_count(predicate);
+}
+inline __attribute__((always_inline)) int __syncthreads_and(int predicate) {
+  return kit::simt::detail::sync_threads_count(predicate == 0 ? 1 : 0) == 0 ? 1 : 0;
 }
 inline __attribute__((always_inline)) int __syncthreads_or(int predicate) {
   return kit::simt::detail::sync_threads_count(predicate) > 0 ? 1 : 0;
@@ -67,11 +72,11 @@ inline void __threadfence_block() {
   kit::simt::detail::thread_fence();
 }
 
-#include "kit/simt/arithmetic.h"     // IWYU pragma: export
-#include "kit/simt/atomics.h"        // IWYU pragma: export
-#include "kit/simt/half.h"           // IWYU pragma: export
-#include "kit/simt/vector_types.h"   // IWYU pragma: export
-#include "kit/simt/warp.h"           // IWYU pragma: export
+#include "kit/simt/arithmetic.h"    // IWYU pragma: export
+#include "kit/simt/atomics.h"       // IWYU pragma: export
+#include "kit/simt/half.h"          // IWYU pragma: export
+#include "kit/simt/vector_types.h"  // IWYU pragma: export
+#include "kit/simt/warp.h"          // IWYU pragma: export
 
 template <class T>
 inline __attribute__((always_inline)) T __ldg(const T* address) {

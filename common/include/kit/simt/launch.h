@@ -25,8 +25,8 @@ struct Argument {
 template <class Indices, class... Parameters>
 struct ArgumentPack;
 
-/// The arguments of a launch. A std::tuple would be read through functions that the kernel's compilation instruments,
-/// at the cost of a traced access for each argument of each thread.
+/// The arguments of a launch. A std::tuple would be read through functions that the kernel's compilation
+/// instruments, at the cost of a traced access for each argument of each thread.
 template <std::size_t... index, class... Parameters>
 struct ArgumentPack<std::index_sequence<index...>, Parameters...> : Argument<index, Parameters>... {
   template <class... P>

@@ -6,9 +6,9 @@ struct Index3 {
   unsigned x, y, z;
 };
 
-/// Where the running thread stands. The executor changes it between threads; for the thread itself it is constant, and
-/// the declaration below says so: neither compiler instruments reads of constants, so threadIdx costs one load and never
-/// shows up among a kernel's memory accesses.
+/// Where the running thread stands. The executor changes it between threads; for the thread itself it is
+/// constant, and the declaration below says so: neither compiler instruments reads of constants, so threadIdx
+/// costs one load and never shows up among a kernel's memory accesses.
 struct ThreadPosition {
   Index3 thread_idx, block_idx, block_dim, grid_dim;
 };

@@ -12,7 +12,8 @@
 /// What the SIMT executor counts, how it is told to run, and how a launch fails.
 namespace kit::simt {
 
-/// A kernel did what it must not. The message names kernel, thread block, thread, source line and what to look at.
+/// A kernel did what it must not. The message names kernel, thread block, thread, source line and what to
+/// look at.
 class LaunchError : public Error {
  public:
   using Error::Error;
@@ -23,17 +24,17 @@ enum class Access { kLoad, kStore, kAtomic };
 std::string_view name(Space space);
 std::string_view name(Access access);
 
-/// Counts of warp instructions ("requests") of one kind. Sectors are 32 bytes of global memory, wavefronts passes over
-/// the 32 banks of shared memory; each is 0 in the other space.
+/// Counts of warp instructions ("requests") of one kind. Sectors are 32 bytes of global memory, wavefronts
+/// passes over the 32 banks of shared memory; each is 0 in the other space.
 struct Counters {
-  std::int64_t requests = 0;         // warp instructions
-  std::int64_t thread_accesses = 0;  // active lanes, all requests together
-  std::int64_t partial_requests = 0; // requests in which some of the warp's threads, not all, took part
+  std::int64_t requests = 0;          // warp instructions
+  std::int64_t thread_accesses = 0;   // active lanes, all requests together
+  std::int64_t partial_requests = 0;  // requests in which some of the warp's threads, not all, took part
   std::int64_t sectors = 0;
-  std::int64_t ideal_sectors = 0;    // ceil(active lanes * width / 32) for each request
-  std::int64_t useful_bytes = 0;     // active lanes * width, at most what the sectors hold
+  std::int64_t ideal_sectors = 0;  // ceil(active lanes * width / 32) for each request
+  std::int64_t useful_bytes = 0;   // active lanes * width, at most what the sectors hold
   std::int64_t wavefronts = 0;
-  std::int64_t ideal_wavefronts = 0; // ceil(active lanes * width / 128) for each request
+  std::int64_t ideal_wavefronts = 0;  // ceil(active lanes * width / 128) for each request
   void operator+=(const Counters& other);
   bool operator==(const Counters&) const = default;
 
@@ -48,13 +49,13 @@ struct Counters {
 
 /// One place in the source that accesses memory.
 struct LineReport {
-  std::string file;      // as the debug information has it
+  std::string file;  // as the debug information has it
   std::string function;
   int line = 0;
   int column = 0;
   Space space = Space::kGlobal;
   Access access = Access::kLoad;
-  int width = 0;         // bytes per thread: 1, 2, 4, 8 or 16
+  int width = 0;  // bytes per thread: 1, 2, 4, 8 or 16
   Counters counters;
 };
 
@@ -64,15 +65,15 @@ struct LaunchReport {
   std::array<unsigned, 3> thread_block{};
   std::int64_t static_shared_bytes = 0;
   std::int64_t dynamic_shared_bytes = 0;
-  std::int64_t barriers = 0;       // __syncthreads, one for each thread block that passed it
-  std::int64_t warp_syncs = 0;     // __syncwarp, by warp
-  std::int64_t shuffles = 0;       // shuffles, votes and reductions, by warp
-  std::vector<LineReport> lines;   // by file, line, column
+  std::int64_t barriers = 0;      // __syncthreads, one for each thread block that passed it
+  std::int64_t warp_syncs = 0;    // __syncwarp, by warp
+  std::int64_t shuffles = 0;      // shuffles, votes and reductions, by warp
+  std::vector<LineReport> lines;  // by file, line, column
 
   /// The sum over the lines of one kind.
   Counters total(Space space, Access access) const;
-  /// Bytes of all sectors of global memory: what a GPU without caches would move. Divided by a bandwidth it is a floor
-  /// for the time, never the time.
+  /// Bytes of all sectors of global memory: what a GPU without caches would move. Divided by a bandwidth it
+  /// is a floor for the time, never the time.
   std::int64_t global_bytes() const;
 };
 
@@ -82,7 +83,8 @@ std::string to_json(const LaunchReport& report);
 /// Runs `body` and returns what its launches did, in order. Throws what `body` throws.
 std::vector<LaunchReport> profile(const std::function<void()>& body);
 
-/// The order in which threads that a GPU runs at once are run here. A kernel whose result depends on it has a race.
+/// The order in which threads that a GPU runs at once are run here. A kernel whose result depends on it has a
+/// race.
 struct LaneOrder {
   enum class Kind { kForward, kReverse, kSeeded };
   Kind kind = Kind::kForward;
@@ -102,10 +104,10 @@ DeviceLimits device_limits(std::string_view device);
 
 /// How launches run; thread-safe to read, set it while none runs.
 struct Options {
-  bool trace = true;             // count and check accesses; without, only barriers and warp functions are checked
+  bool trace = true;  // count and check accesses; without, only barriers and warp functions are checked
   LaneOrder order;
   DeviceLimits limits = device_limits("a100-80gb");
-  double max_cpu_seconds = 60;   // for one launch, on each core; a kernel that takes longer never ends
+  double max_cpu_seconds = 60;  // for one launch, on each core; a kernel that takes longer never ends
 };
 Options options();
 void set_options(const Options& options);
