@@ -4,16 +4,20 @@
 #   -fsanitize=thread      calls the executor at every load and store; the sanitizer's runtime is not linked
 #   -fsanitize=bounds      calls the executor when an index exceeds a declared bound
 #   -O2, no vectorising    one access of the source stays one access; a debug build would count what no GPU executes
+#   no merging of code     two calls in two branches stay two places
+#   -fno-finite-loops      an endless loop stays one
 #   -g                     source lines
 # They are options of the source file, which come last on the command line, after a preset's own sanitizers.
 set(KIT_SIMT_KERNEL_OPTIONS
   -fno-sanitize=all -fsanitize=thread -fsanitize=bounds -fsanitize-recover=bounds
-  -O2 -g -fno-omit-frame-pointer -fno-optimize-sibling-calls -fno-tree-vectorize -Wno-unknown-pragmas)
+  -O2 -g -fno-omit-frame-pointer -fno-optimize-sibling-calls -fno-tree-vectorize -fno-finite-loops -Wno-unknown-pragmas)
 if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
   list(APPEND KIT_SIMT_KERNEL_OPTIONS
-    -fno-tree-slp-vectorize -fno-store-merging -fno-tree-loop-distribute-patterns -Wno-tsan)
+    -fno-tree-slp-vectorize -fno-store-merging -fno-tree-loop-distribute-patterns -fno-tree-tail-merge -fno-crossjumping -Wno-tsan)
 else()
-  list(APPEND KIT_SIMT_KERNEL_OPTIONS -fno-slp-vectorize -gdwarf-aranges)
+  # clang leaves out a load when the same address is stored to right after, unless told otherwise.
+  list(APPEND KIT_SIMT_KERNEL_OPTIONS
+    -fno-slp-vectorize -gdwarf-aranges -mllvm -tsan-instrument-read-before-write=1)
 endif()
 
 # kit_add_simt_kernels(<target> SOURCES a.cu ... LIBRARIES ...): compiles .cu files into an object library <target> for the
@@ -54,7 +58,15 @@ function(kit_add_gpu_tests target)
   kit_register_gpu_program(tests ${target})
 endfunction()
 
-# kind: tests, bench, or calibration.
+# kit_add_gpu_bench(<target> LIBRARIES ...): a Google Benchmark program for the GPU.
+function(kit_add_gpu_bench target)
+  cmake_parse_arguments(ARG "" "" "LIBRARIES" ${ARGN})
+  add_executable(${target})
+  target_link_libraries(${target} PRIVATE ${ARG_LIBRARIES} kit_gpu_bench_main)
+  kit_register_gpu_program(bench ${target})
+endfunction()
+
+# kind: tests, bench, calibration (profiled by Nsight Compute) or counts (the executor's).
 function(kit_register_gpu_program kind target)
   set_property(GLOBAL APPEND PROPERTY kit_gpu_targets ${target})
   set_property(GLOBAL APPEND_STRING PROPERTY kit_gpu_programs "${kind} ${target} $<TARGET_FILE:${target}>\n")

@@ -57,6 +57,11 @@ bool is_guard(std::string_view name) {
   return name.starts_with("_ZGV");
 }
 
+// thread_local variables of libraries and of the executor itself are nobody's shared memory.
+bool is_shared_array(std::string_view name) {
+  return name.starts_with("_ZZ") && !is_pad(name);
+}
+
 // _ZZN5lab0114tiled_kernelEPKfPfiiE4tile: the array's own name stands last, with its length before it.
 std::string array_name(std::string_view mangled) {
   std::size_t digits = mangled.find_last_not_of("0123456789");
@@ -81,7 +86,7 @@ SharedMemory::SharedMemory() {
   const auto& variables = thread_variables();
   statics.bytes.assign(statics.size, variables.empty() ? Byte::kArray : Byte::kNobodys);
   for (const auto& variable : variables) {
-    if (is_pad(variable.name)) continue;
+    if (!is_shared_array(variable.name) && !is_guard(variable.name)) continue;
     const std::size_t begin = storage.base - statics.base + variable.offset;
     for (std::size_t byte = begin; byte < std::min(begin + variable.size, statics.size); ++byte)
       statics.bytes[byte] = is_guard(variable.name) ? Byte::kGuard : Byte::kArray;
@@ -114,7 +119,7 @@ std::string SharedMemory::describe(std::uintptr_t address) const {
   const ThreadVariable* nearest = nullptr;
   std::uint64_t best = UINT64_MAX;
   for (const auto& variable : thread_variables()) {
-    if (is_pad(variable.name) || is_guard(variable.name)) continue;
+    if (!is_shared_array(variable.name)) continue;
     const std::uint64_t distance = offset < variable.offset ? variable.offset - offset
                                    : offset < variable.offset + variable.size
                                        ? 0
@@ -139,7 +144,7 @@ std::size_t static_shared_bytes(const std::string& mangled_kernel) {
   const std::string prefix = "_ZZ" + mangled_kernel.substr(2) + "E";
   std::size_t sum = 0;
   for (const auto& variable : thread_variables()) {
-    if (variable.name.starts_with(prefix) && !is_pad(variable.name)) sum += variable.size;
+    if (variable.name.starts_with(prefix) && is_shared_array(variable.name)) sum += variable.size;
   }
   return sum;
 }

@@ -43,7 +43,12 @@ std::string demangle(const char* mangled) {
   int status = 0;
   const std::unique_ptr<char, void (*)(void*)> text(abi::__cxa_demangle(mangled, nullptr, nullptr, &status),
                                                     std::free);
-  return status == 0 ? text.get() : mangled;
+  std::string name = status == 0 ? text.get() : mangled;
+  // Kernels stand in anonymous namespaces as a rule; saying so helps nobody.
+  constexpr std::string_view kAnonymous = "(anonymous namespace)::";
+  for (std::size_t at = name.find(kAnonymous); at != std::string::npos; at = name.find(kAnonymous))
+    name.erase(at, kAnonymous.size());
+  return name;
 }
 
 // "void lab01::copy_kernel<float4>(float4 const*, ...)" becomes "lab01::copy_kernel<float4>".
@@ -64,8 +69,7 @@ std::string without_parameters(std::string name) {
   for (std::size_t i = name.size(); i-- > 0;) {
     if (name[i] == '>') ++depth;
     if (name[i] == '<') --depth;
-    if (name[i] == ' ' && depth == 0 && !std::string_view(name).substr(0, i).ends_with("(anonymous"))
-      return name.substr(i + 1);
+    if (name[i] == ' ' && depth == 0) return name.substr(i + 1);
   }
   return name;
 }
@@ -102,6 +106,27 @@ std::string function_name(Dwarf_Die* function) {
   return name == nullptr ? "" : name;
 }
 
+// The functions around an address as they are nested in the code, outermost first: a subprogram, then what
+// was inlined. dwarf_getscopes does not look into namespaces, where clang puts its functions.
+bool find_scopes(Dwarf_Die* parent, Dwarf_Addr address, std::vector<Dwarf_Die>& scopes) {
+  Dwarf_Die die;
+  if (dwarf_child(parent, &die) != 0) return false;
+  do {
+    const int tag = dwarf_tag(&die);
+    const bool is_function = tag == DW_TAG_subprogram || tag == DW_TAG_inlined_subroutine;
+    if (is_function || tag == DW_TAG_lexical_block) {
+      if (dwarf_haspc(&die, address) <= 0) continue;
+      if (is_function) scopes.push_back(die);
+      find_scopes(&die, address, scopes);
+      return true;
+    }
+    const bool is_container =
+        tag == DW_TAG_namespace || tag == DW_TAG_class_type || tag == DW_TAG_structure_type;
+    if (is_container && find_scopes(&die, address, scopes)) return true;
+  } while (dwarf_siblingof(&die, &die) == 0);
+  return false;
+}
+
 SourcePlace look_up(std::uintptr_t code_address) {
   SourcePlace result;
   Dwfl* dwfl = open_program();
@@ -115,22 +140,14 @@ SourcePlace look_up(std::uintptr_t code_address) {
   }
   Dwarf_Addr bias = 0;
   Dwarf_Die* cu = dwfl_module_addrdie(module, code_address, &bias);
-  // The innermost scope of the address, then what encloses that: behind an inlined function, getscopes itself
-  // goes on with where the function was defined, not with where it was inlined.
-  Dwarf_Die* innermost = nullptr;
-  Dwarf_Die* scopes = nullptr;
-  int n_scopes = 0;
-  if (cu != nullptr && dwarf_getscopes(cu, code_address - bias, &innermost) > 0)
-    n_scopes = dwarf_getscopes_die(innermost, &scopes);
-  std::free(innermost);
+  std::vector<Dwarf_Die> scopes;
+  if (cu != nullptr) find_scopes(cu, code_address - bias, scopes);
   bool found = !is_executor_header(frame.file);
   if (found) result.place = frame;
-  for (int i = 0; i < n_scopes; ++i) {
-    const int tag = dwarf_tag(&scopes[i]);
-    if (tag != DW_TAG_inlined_subroutine && tag != DW_TAG_subprogram) continue;
-    if (found && result.function.empty()) result.function = function_name(&scopes[i]);
-    if (tag == DW_TAG_subprogram) break;
-    frame = call_site(cu, &scopes[i]);
+  for (auto scope = scopes.rbegin(); scope != scopes.rend(); ++scope) {
+    if (found && result.function.empty()) result.function = function_name(&*scope);
+    if (dwarf_tag(&*scope) == DW_TAG_subprogram) break;
+    frame = call_site(cu, &*scope);
     if (found) {
       result.chain.push_back(frame);
     } else if (!is_executor_header(frame.file)) {
@@ -138,7 +155,6 @@ SourcePlace look_up(std::uintptr_t code_address) {
       result.place = frame;
     }
   }
-  std::free(scopes);
   if (!found) result.place = frame;
   return result;
 }

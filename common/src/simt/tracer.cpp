@@ -58,6 +58,8 @@ void Tracer::clear_counters() {
 }
 
 void Tracer::fail(Fault fault) {
+  current_tracer = nullptr;
+  busy_ = false;  // a Pause on the way is not unwound
   worker_.fail(fault);
 }
 
@@ -75,6 +77,25 @@ void Tracer::on_access(std::uintptr_t address, std::uintptr_t code_address) {
     access_global<width, access>(address, code_address);
 }
 
+// While the tracer does slow work: it holds locks, and it calls functions of the standard library of which
+// the linker may have kept the copy of an instrumented file, whose accesses are no kernel's.
+class Tracer::Pause {
+ public:
+  explicit Pause(Tracer& tracer) : tracer_(tracer) {
+    tracer_.busy_ = true;
+    current_tracer = nullptr;
+  }
+  ~Pause() {
+    current_tracer = &tracer_;
+    tracer_.busy_ = false;
+  }
+  Pause(const Pause&) = delete;
+  Pause& operator=(const Pause&) = delete;
+
+ private:
+  Tracer& tracer_;
+};
+
 // True when it is device memory after all.
 bool Tracer::find_elsewhere(std::uintptr_t address, int width, Access access, std::uintptr_t code_address) {
   if (address - arguments_ < arguments_bytes_) return false;
@@ -82,6 +103,7 @@ bool Tracer::find_elsewhere(std::uintptr_t address, int width, Access access, st
     chunks_[static_cast<std::size_t>(access)] = *chunk;
     return true;
   }
+  const Pause pause(*this);
   Fault fault{.kind = FaultKind::kHostMemory,
               .code_address = code_address,
               .address = address,
@@ -189,14 +211,10 @@ inline void Tracer::check_global_race(std::uint64_t& cell, unsigned bytes, Acces
 bool Tracer::is_ordered_after(std::uint64_t other_block) {
   auto& launch = *worker_.launch();
   if (acquired_ == 0 || !launch.any_published.load(std::memory_order_acquire)) return false;
-  busy_ = true;
-  const auto ordered = [&] {
-    const std::scoped_lock lock(launch.mutex);
-    const auto found = launch.published.find(other_block);
-    return found != launch.published.end() && found->second < acquired_;
-  }();
-  busy_ = false;
-  return ordered;
+  const Pause pause(*this);
+  const std::scoped_lock lock(launch.mutex);
+  const auto found = launch.published.find(other_block);
+  return found != launch.published.end() && found->second < acquired_;
 }
 
 void Tracer::note_atomic() {
@@ -204,12 +222,11 @@ void Tracer::note_atomic() {
   if (!fenced_ && !launch.any_published.load(std::memory_order_relaxed)) return;
   acquired_ = launch.clock.fetch_add(1) + 1;
   if (!fenced_) return;
-  busy_ = true;
   {
+    const Pause pause(*this);
     const std::scoped_lock lock(launch.mutex);
     launch.published[block_id_ - 1] = launch.clock.fetch_add(1) + 1;
   }
-  busy_ = false;
   acquired_ = launch.clock.fetch_add(1) + 1;
   launch.any_published.store(true, std::memory_order_release);
 }
@@ -314,10 +331,7 @@ inline void Tracer::record(Space space, std::uintptr_t address, int width, Acces
       (code_address ^ code_address >> 12 ^ static_cast<std::size_t>(access)) % kTableSize;
   Site* site =
       table_[slot].key == key ? table_[slot].site : find_site(key, space, width, access, code_address);
-  if (!site->touched) {
-    site->touched = true;
-    touched_.push_back(site);
-  }
+  if (!site->touched) note_touched(site);
   if (site->n_executed[lane_] - site->base >= kWindow) [[unlikely]]
     wait_for_window(*site);
   Request& request = site->window[site->n_executed[lane_]++ % kWindow];
@@ -331,11 +345,11 @@ inline void Tracer::record(Space space, std::uintptr_t address, int width, Acces
 Site* Tracer::find_site(std::uint64_t key, Space space, int width, Access access,
                         std::uintptr_t code_address) {
   std::size_t slot = (code_address ^ code_address >> 12 ^ static_cast<std::size_t>(access)) % kTableSize;
+  const Pause pause(*this);
   if (const auto found = site_of_key_.find(key); found != site_of_key_.end()) {
     table_[slot] = {.key = key, .site = found->second};
     return found->second;
   }
-  busy_ = true;
   const SourcePlace& place = find_source(code_address);
   Site* site = nullptr;
   if (!place.place.file.empty()) {
@@ -357,9 +371,14 @@ Site* Tracer::find_site(std::uint64_t key, Space space, int width, Access access
     site->width = width;
   }
   site_of_key_[key] = site;
-  busy_ = false;
   table_[slot] = {.key = key, .site = site};
   return site;
+}
+
+void Tracer::note_touched(Site* site) {
+  site->touched = true;
+  const Pause pause(*this);
+  touched_.push_back(site);
 }
 
 void Tracer::wait_for_window(Site& site) {

@@ -83,6 +83,7 @@ class Tracer {
   void clear_counters();
 
  private:
+  class Pause;
   struct TableEntry {
     std::uint64_t key = 0;
     Site* site = nullptr;
@@ -102,6 +103,7 @@ class Tracer {
                          std::uintptr_t code_address);
   void record(Space space, std::uintptr_t address, int width, Access access, std::uintptr_t code_address);
   Site* find_site(std::uint64_t key, Space space, int width, Access access, std::uintptr_t code_address);
+  void note_touched(Site* site);
   void wait_for_window(Site& site);
   static void complete(Site& site, std::uint32_t until, std::uint32_t live);
   bool is_ordered_after(std::uint64_t other_block);

@@ -7,10 +7,20 @@
 
 #include "signals.h"
 
-// Written here, read as a constant by kernels (language.h): one symbol, two declarations.
+// Written here, read as constants by kernels (position.h): one symbol, two declarations.
+#define KIT_SIMT_DEFINE(what)                                                     \
+  __thread unsigned kit_simt_writable_##what##_x __asm__("kit_simt_" #what "_x"); \
+  __thread unsigned kit_simt_writable_##what##_y __asm__("kit_simt_" #what "_y"); \
+  __thread unsigned kit_simt_writable_##what##_z __asm__("kit_simt_" #what "_z");
 extern "C" {
-__thread kit::simt::detail::ThreadPosition kit_simt_writable_position __asm__("kit_simt_position");
+KIT_SIMT_POSITION(KIT_SIMT_DEFINE)
 }
+#define KIT_SIMT_SET(what, index)             \
+  do {                                        \
+    kit_simt_writable_##what##_x = (index).x; \
+    kit_simt_writable_##what##_y = (index).y; \
+    kit_simt_writable_##what##_z = (index).z; \
+  } while (false)
 
 namespace kit::simt::detail {
 
@@ -64,8 +74,8 @@ void Worker::run_blocks(LaunchState& launch, std::uint64_t begin, std::uint64_t 
   failed_ = false;
   tracer_.begin_launch(launch);
   tracer_.clear_counters();
-  kit_simt_writable_position.block_dim = launch.thread_block;
-  kit_simt_writable_position.grid_dim = launch.grid;
+  KIT_SIMT_SET(block_dim, launch.thread_block);
+  KIT_SIMT_SET(grid_dim, launch.grid);
   Worker* const outer = std::exchange(current_worker, this);
   const SignalGuard signals(launch.options.max_cpu_seconds);
   for (std::uint64_t i = begin; i < end; ++i) {
@@ -95,7 +105,7 @@ bool Worker::try_block(std::uint64_t block) {
 
 void Worker::run_block(std::uint64_t block) {
   block_idx_ = unflatten(block, launch_->grid);
-  kit_simt_writable_position.block_idx = block_idx_;
+  KIT_SIMT_SET(block_idx, block_idx_);
   tracer_.begin_block(block);
   for (CudaThread& thread : threads_) thread.status = ThreadStatus::kNotStarted;
   warp_cursor_ = 0;
@@ -122,7 +132,7 @@ void Worker::run_block(std::uint64_t block) {
 
 void Worker::set_position(int tid) {
   current_ = tid;
-  kit_simt_writable_position.thread_idx = launch_->thread_index[static_cast<std::size_t>(tid)];
+  KIT_SIMT_SET(thread_idx, launch_->thread_index[static_cast<std::size_t>(tid)]);
   tracer_.begin_thread(tid, running_->stack_base(), running_->stack_size());
 }
 
@@ -209,14 +219,15 @@ bool Worker::waiting_in_loop() const {
   });
 }
 
-// Runs the warp until each of its threads stands at a barrier or has returned; or until its turn is over, because the
-// loop that it is in may be waiting for another warp.
+// Runs the warp until each of its threads stands at a barrier or has returned; or until its turn is over,
+// because the loop that it is in may be waiting for another warp.
 void Worker::finish_warp(int warp) {
   tracer_.begin_warp(lane_count(warp));
   const auto& order = launch_->lane_order[static_cast<std::size_t>(warp)];
   // Lanes that stopped in a long loop go on where the last turn ended.
   for (int lane = 0; lane < lane_count(warp); ++lane) {
-    if (thread(warp, lane).status == ThreadStatus::kWindowFull) thread(warp, lane).status = ThreadStatus::kRunnable;
+    if (thread(warp, lane).status == ThreadStatus::kWindowFull)
+      thread(warp, lane).status = ThreadStatus::kRunnable;
   }
   for (int n_windows = 0;;) {
     while (starting_ && lane_cursor_ < 32) {

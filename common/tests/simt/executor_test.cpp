@@ -132,7 +132,7 @@ TEST(LaunchReport, NamesKernelAndLines) {
   const auto report = profile_one([&] {
     calibration::transpose(in.view({64, 64}), out.view({64, 64}), calibration::Transpose::kPadded);
   });
-  EXPECT_EQ(report.kernel, "calibration::(anonymous namespace)::transpose_tiled_kernel<1>");
+  EXPECT_EQ(report.kernel, "calibration::transpose_tiled_kernel<1>");
   ASSERT_EQ(report.lines.size(), 4U);
   for (const auto& line : report.lines) {
     EXPECT_TRUE(line.file.ends_with("calibration.cu")) << line.file;

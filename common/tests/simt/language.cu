@@ -41,7 +41,8 @@ __global__ void scalar_kernel(const float* __restrict__ in_a, const float* __res
   const T c = from_float<T>(in_c[i]);
   T sum = a;
   sum += c;
-  const T results[] = {a + b, __hsub(a, b), a * b, a / b, __hfma(a, b, c), __hmax(a, b), __hmin(a, b), -a, __habs(b), sum};
+  const T results[] = {a + b,        __hsub(a, b), a * b, a / b,     __hfma(a, b, c),
+                       __hmax(a, b), __hmin(a, b), -a,    __habs(b), sum};
   for (int k = 0; k < kHalfResults - 1; ++k) out[k * n + i] = as_float(results[k]);
   out[(kHalfResults - 1) * n + i] = a < b ? 1.0F : 0.0F;
 }
@@ -147,7 +148,7 @@ __global__ void atomics_kernel(const int* in, int* totals) {
   atomicXor(&totals[5], x);
   atomicSub(&totals[6], x);
   atomicInc(reinterpret_cast<unsigned*>(&totals[7]), 99U);
-  int seen = totals[8];
+  int seen = -1;  // a guess: a wrong one costs a round
   while (seen < x) {
     const int before = atomicCAS(&totals[8], seen, x);
     if (before == seen) break;
@@ -167,9 +168,9 @@ __global__ void __launch_bounds__(kThreads) fast_math_kernel(const float* in, fl
   const int i = global_thread();
   if (i >= n) return;
   const float x = in[i];
-  const float results[kFastMath] = {__expf(x),         __logf(x),  __log2f(x),    __sinf(x),        __cosf(x), __powf(x, 1.5F),
-                                    __fdividef(1.0F, x), rsqrtf(x), __frcp_rn(x), fmaf(x, x, 1.0F), tanhf(x),
-                                    __saturatef(x - 1.0F)};
+  const float results[kFastMath] = {
+      __expf(x),           __logf(x), __log2f(x),   __sinf(x),        __cosf(x), __powf(x, 1.5F),
+      __fdividef(1.0F, x), rsqrtf(x), __frcp_rn(x), fmaf(x, x, 1.0F), tanhf(x),  __saturatef(x - 1.0F)};
 #pragma unroll
   for (int k = 0; k < kFastMath; ++k) out[k * n + i] = results[k];
 }
@@ -179,9 +180,15 @@ __global__ void bits_kernel(const int* in, int* out, int n) {
   if (i >= n) return;
   const auto x = static_cast<unsigned>(in[i]);
   const float eighths = static_cast<float>(in[i]) * 0.125F;
-  const int results[kBits] = {__popc(x), __clz(in[i]), __ffs(in[i]), static_cast<int>(__brev(x)),
-                              static_cast<int>(__umulhi(x, 0x80000000U + 12345U)), __float_as_int(__int2float_rn(in[i])),
-                              __float2int_rn(eighths), __float2int_rd(eighths), __float2int_ru(eighths)};
+  const int results[kBits] = {__popc(x),
+                              __clz(in[i]),
+                              __ffs(in[i]),
+                              static_cast<int>(__brev(x)),
+                              static_cast<int>(__umulhi(x, 0x80000000U + 12345U)),
+                              __float_as_int(__int2float_rn(in[i])),
+                              __float2int_rn(eighths),
+                              __float2int_rd(eighths),
+                              __float2int_ru(eighths)};
   for (int k = 0; k < kBits; ++k) out[k * n + i] = results[k];
 }
 
@@ -236,7 +243,8 @@ void half_arithmetic(In a, In b, In c, Out out) {
   kit::launch(scalar_kernel<half>, threads(a.size()), a.data(), b.data(), c.data(), out.data(), a.size());
 }
 void bfloat16_arithmetic(In a, In b, In c, Out out) {
-  kit::launch(scalar_kernel<nv_bfloat16>, threads(a.size()), a.data(), b.data(), c.data(), out.data(), a.size());
+  kit::launch(scalar_kernel<nv_bfloat16>, threads(a.size()), a.data(), b.data(), c.data(), out.data(),
+              a.size());
 }
 void half2_arithmetic(In a, In b, In c, Out out) {
   pairs<half2>(a, b, c, out);
@@ -254,7 +262,8 @@ void dp4a(Ints a, Ints b, Ints c, OutInts out) {
   kit::launch(dp4a_kernel, threads(a.size()), a.data(), b.data(), c.data(), out.data(), a.size());
 }
 void vectors(In in, Out out) {
-  kit::launch(float4_kernel, threads(in.dim(0)), as<const float4*>(in.data()), as<float4*>(out.data()), in.dim(0));
+  kit::launch(float4_kernel, threads(in.dim(0)), as<const float4*>(in.data()), as<float4*>(out.data()),
+              in.dim(0));
 }
 void int_vectors(Ints in, OutInts out) {
   kit::launch(int4_kernel, threads(in.dim(0)), as<const int4*>(in.data()), as<int4*>(out.data()), in.dim(0));
@@ -272,7 +281,8 @@ void bits(Ints in, OutInts out) {
   kit::launch(bits_kernel, threads(in.size()), in.data(), out.data(), in.size());
 }
 void reverse_in_dynamic_shared(In in, Out out) {
-  kit::launch(reverse_dynamic_kernel, {kit::ceil_div(in.size(), kThreads), kThreads, kThreads * sizeof(float)}, in.data(),
+  kit::launch(reverse_dynamic_kernel,
+              {kit::ceil_div(in.size(), kThreads), kThreads, kThreads * sizeof(float)}, in.data(),
               out.data());
 }
 void three_dimensions(OutInts out) {

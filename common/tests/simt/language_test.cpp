@@ -32,8 +32,8 @@ DeviceBuffer<T> unwritten(std::int64_t n) {
   return buffer;
 }
 
-/// Among the neighbours of a first guess the one nearest to `exact`, an even last bit in a tie: the definition of
-/// rounding, without the kit's or the hardware's arithmetic.
+/// Among the neighbours of a first guess the one nearest to `exact`, an even last bit in a tie: the
+/// definition of rounding, without the kit's or the hardware's arithmetic.
 template <class T, class Convert>
 float nearest(double exact, Convert guess) {
   const T first = guess(static_cast<float>(exact));
@@ -42,7 +42,8 @@ float nearest(double exact, Convert guess) {
   for (const int step : {-1, 1}) {
     const auto bits = static_cast<std::uint16_t>(first.bits + step);
     const float candidate = kit::to_float(T{bits});
-    const double gain = std::fabs(static_cast<double>(best) - exact) - std::fabs(static_cast<double>(candidate) - exact);
+    const double gain =
+        std::fabs(static_cast<double>(best) - exact) - std::fabs(static_cast<double>(candidate) - exact);
     if (gain > 0.0 || (gain == 0.0 && best_bits % 2 == 1)) {
       best = candidate;
       best_bits = bits;
@@ -93,10 +94,17 @@ void check_scalars(Function function, float (*round)(double)) {
     const double a = x.a[i];
     const double b = x.b[i];
     const double c = x.c[i];
-    const std::array<float, language::kHalfResults> expected = {
-        round(a + b),          round(a - b), round(a * b),           round(a / b),
-        round(a * b + c),      std::max(x.a[i], x.b[i]), std::min(x.a[i], x.b[i]), -x.a[i],
-        std::fabs(x.b[i]), round(a + c), a < b ? 1.0F : 0.0F};
+    const std::array<float, language::kHalfResults> expected = {round(a + b),
+                                                                round(a - b),
+                                                                round(a * b),
+                                                                round(a / b),
+                                                                round(a * b + c),
+                                                                std::max(x.a[i], x.b[i]),
+                                                                std::min(x.a[i], x.b[i]),
+                                                                -x.a[i],
+                                                                std::fabs(x.b[i]),
+                                                                round(a + c),
+                                                                a < b ? 1.0F : 0.0F};
     for (std::size_t k = 0; k < expected.size(); ++k)
       ASSERT_EQ(got[k * kN + i], expected[k]) << "operation " << k << " of " << a << ", " << b << ", " << c;
   }
@@ -112,9 +120,12 @@ void check_pairs(Function function, float (*round)(double)) {
   for (std::size_t i = 0; i < kN; ++i) {
     const double a = x.a[i];
     const double b = x.b[i];
-    const std::array<float, language::kPairResults> expected = {
-        round(a + b), round(a - b), round(a * b), round(a * b + static_cast<double>(x.c[i])), std::max(x.a[i], x.b[i]),
-        x.a[i ^ 1U]};
+    const std::array<float, language::kPairResults> expected = {round(a + b),
+                                                                round(a - b),
+                                                                round(a * b),
+                                                                round(a * b + static_cast<double>(x.c[i])),
+                                                                std::max(x.a[i], x.b[i]),
+                                                                x.a[i ^ 1U]};
     for (std::size_t k = 0; k < expected.size(); ++k)
       ASSERT_EQ(got[k * kN + i], expected[k]) << "operation " << k << " of " << a << " and " << b;
   }
@@ -240,7 +251,9 @@ KIT_CUDA_TEST(CudaLanguage, AtomicsLoseNoUpdate) {
   auto totals = on_device(Integers{0, 1 << 30, -1, -1, 0, 0, 0, 0, -1, -1});
   language::atomics(in.view({kN}), totals.view({language::kAtomics}));
   const Integers got = totals.to_host();
-  const auto fold = [&](int start, auto op) { return std::accumulate(values.begin(), values.end(), start, op); };
+  const auto fold = [&](int start, auto op) {
+    return std::accumulate(values.begin(), values.end(), start, op);
+  };
   const int most = *std::max_element(values.begin(), values.end());
   const Integers expected = {fold(0, std::plus<>()),
                              *std::min_element(values.begin(), values.end()),
@@ -275,15 +288,17 @@ KIT_CUDA_TEST(CudaLanguage, FastMathIsCloseToTheFunction) {
   auto out = unwritten<float>(language::kFastMath * kN);
   language::fast_math(in.view({kN}), out.view({language::kFastMath, kN}));
   const Floats got = out.to_host();
-  // CUDA C++ Programming Guide, "Mathematical functions": __expf errs by 2 + 1.16 |x| ulp; __logf and __log2f by 2^-21.41
-  // and 2^-22 absolutely on [0.5, 2], else by 3 ulp; __sinf and __cosf by 2^-21 within [-pi, pi] and by more beyond, where
-  // the argument's reduction loses bits. 1e-4 of max(1, |value|) is over all of these up to 10.
+  // CUDA C++ Programming Guide, "Mathematical functions": __expf errs by 2 + 1.16 |x| ulp; __logf and __log2f
+  // by 2^-21.41 and 2^-22 absolutely on [0.5, 2], else by 3 ulp; __sinf and __cosf by 2^-21 within [-pi, pi]
+  // and by more beyond, where the argument's reduction loses bits. 1e-4 of max(1, |value|) is over all of
+  // these up to 10.
   constexpr double kTolerance = 1e-4;
   for (std::size_t i = 0; i < kN; ++i) {
     const double x = values[i];
     const std::array<double, language::kFastMath> expected = {
-        std::exp(x), std::log(x), std::log2(x), std::sin(x), std::cos(x), std::pow(x, 1.5), 1.0 / x, 1.0 / std::sqrt(x),
-        1.0 / x, x * x + 1.0, std::tanh(x), std::clamp(x - 1.0, 0.0, 1.0)};
+        std::exp(x), std::log(x),      std::log2(x), std::sin(x),
+        std::cos(x), std::pow(x, 1.5), 1.0 / x,      1.0 / std::sqrt(x),
+        1.0 / x,     x * x + 1.0,      std::tanh(x), std::clamp(x - 1.0, 0.0, 1.0)};
     for (std::size_t k = 0; k < expected.size(); ++k) {
       const double error = std::fabs(static_cast<double>(got[k * kN + i]) - expected[k]);
       EXPECT_TRUE(error <= kTolerance * std::max(1.0, std::fabs(expected[k])))
@@ -293,7 +308,8 @@ KIT_CUDA_TEST(CudaLanguage, FastMathIsCloseToTheFunction) {
 }
 
 KIT_CUDA_TEST(CudaLanguage, BitFunctionsCountBits) {
-  const Integers values = {0, 1, -1, 2, 12, 13, 20, -20, 1 << 30, 0x12345678, std::numeric_limits<int>::min()};
+  const Integers values = {
+      0, 1, -1, 2, 12, 13, 20, -20, 1 << 30, 0x12345678, std::numeric_limits<int>::min()};
   const auto n = static_cast<std::int64_t>(values.size());
   const auto in = on_device(values);
   auto out = unwritten<std::int32_t>(language::kBits * n);
@@ -359,7 +375,8 @@ KIT_CUDA_TEST(CudaLanguage, BarriersVote) {
     auto out = unwritten<std::int32_t>(3);
     language::barriers_with_votes(in.view({256}), out.view({3}));
     const auto n_positive = std::count_if(values.begin(), values.end(), [](int x) { return x > 0; });
-    EXPECT_EQ(out.to_host(), (Integers{static_cast<int>(n_positive), zero_at < 0 ? 1 : 0, zero_at < 0 ? 1 : 0}));
+    EXPECT_EQ(out.to_host(),
+              (Integers{static_cast<int>(n_positive), zero_at < 0 ? 1 : 0, zero_at < 0 ? 1 : 0}));
   }
 }
 

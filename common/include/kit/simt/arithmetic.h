@@ -5,16 +5,16 @@
 #include <cstdint>
 #include <type_traits>
 
-/// CUDA's arithmetic functions for the SIMT executor. The fast ones (__expf, ...) are computed precisely here; on a
-/// GPU they may differ in the last bits, so no test may depend on those.
+/// CUDA's arithmetic functions for the SIMT executor. The fast ones (__expf, ...) are computed precisely
+/// here; on a GPU they may differ in the last bits, so no test may depend on those.
 // NOLINTBEGIN(bugprone-reserved-identifier,readability-identifier-naming)
 
-#define KIT_SIMT_MIN_MAX(T)             \
-  constexpr T min(T a, T b) {           \
-    return b < a ? b : a;               \
-  }                                     \
-  constexpr T max(T a, T b) {           \
-    return a < b ? b : a;               \
+#define KIT_SIMT_MIN_MAX(T)   \
+  constexpr T min(T a, T b) { \
+    return b < a ? b : a;     \
+  }                           \
+  constexpr T max(T a, T b) { \
+    return a < b ? b : a;     \
   }
 KIT_SIMT_MIN_MAX(int)
 KIT_SIMT_MIN_MAX(unsigned)

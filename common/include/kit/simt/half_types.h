@@ -19,8 +19,10 @@ struct __half {
 struct __nv_bfloat16 {
   std::uint16_t bits;
   __nv_bfloat16() = default;
-  __nv_bfloat16(float value) : bits(kit::to_bfloat16(value).bits) {}     // NOLINT(google-explicit-constructor)
-  operator float() const { return kit::to_float(kit::BFloat16{bits}); }  // NOLINT(google-explicit-constructor)
+  __nv_bfloat16(float value) : bits(kit::to_bfloat16(value).bits) {}  // NOLINT(google-explicit-constructor)
+  operator float() const {
+    return kit::to_float(kit::BFloat16{bits});
+  }  // NOLINT(google-explicit-constructor)
 };
 
 struct alignas(4) __half2 {

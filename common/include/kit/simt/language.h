@@ -26,10 +26,12 @@ void thread_fence();
 
 }  // namespace kit::simt::detail
 
-#define threadIdx (kit_simt_position.thread_idx)
-#define blockIdx (kit_simt_position.block_idx)
-#define blockDim (kit_simt_position.block_dim)
-#define gridDim (kit_simt_position.grid_dim)
+#define KIT_SIMT_INDEX(what) \
+  (::kit::simt::detail::Index3{kit_simt_##what##_x, kit_simt_##what##_y, kit_simt_##what##_z})
+#define threadIdx KIT_SIMT_INDEX(thread_idx)
+#define blockIdx KIT_SIMT_INDEX(block_idx)
+#define blockDim KIT_SIMT_INDEX(block_dim)
+#define gridDim KIT_SIMT_INDEX(grid_dim)
 inline constexpr int warpSize = 32;
 
 #define __global__
@@ -50,11 +52,18 @@ inline constexpr int warpSize = 32;
                                                    __COUNTER__)[::kit::simt::detail::kSharedPadBytes]; \
   static __thread
 
+// Barriers in two branches are two barriers, and must not become one.
+#if defined(__clang__)
+#define KIT_SIMT_NO_MERGE [[clang::nomerge]]
+#else
+#define KIT_SIMT_NO_MERGE
+#endif
+
 inline __attribute__((always_inline)) void __syncthreads() {
-  kit::simt::detail::sync_threads();
+  KIT_SIMT_NO_MERGE kit::simt::detail::sync_threads();
 }
 inline __attribute__((always_inline)) int __syncthreads_count(int predicate) {
-  return kit::simt::detail::sync_threads_count(predicate);
+  KIT_SIMT_NO_MERGE return kit::simt::detail::sync_threads_count(predicate);
 }
 inline __attribute__((always_inline)) int __syncthreads_and(int predicate) {
   return kit::simt::detail::sync_threads_count(predicate == 0 ? 1 : 0) == 0 ? 1 : 0;
@@ -63,7 +72,7 @@ inline __attribute__((always_inline)) int __syncthreads_or(int predicate) {
   return kit::simt::detail::sync_threads_count(predicate) > 0 ? 1 : 0;
 }
 inline __attribute__((always_inline)) void __syncwarp(unsigned mask = 0xffffffffU) {
-  kit::simt::detail::sync_warp(mask);
+  KIT_SIMT_NO_MERGE kit::simt::detail::sync_warp(mask);
 }
 inline void __threadfence() {
   kit::simt::detail::thread_fence();

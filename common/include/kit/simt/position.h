@@ -6,16 +6,18 @@ struct Index3 {
   unsigned x, y, z;
 };
 
-/// Where the running thread stands. The executor changes it between threads; for the thread itself it is
-/// constant, and the declaration below says so: neither compiler instruments reads of constants, so threadIdx
-/// costs one load and never shows up among a kernel's memory accesses.
-struct ThreadPosition {
-  Index3 thread_idx, block_idx, block_dim, grid_dim;
-};
-
 }  // namespace kit::simt::detail
 
+// Where the running thread stands. The executor changes it between threads; for the thread itself it is
+// constant, and the declarations say so: neither compiler instruments reads of constants (clang: of constant
+// scalars), so threadIdx.x costs one load and never shows up among a kernel's memory accesses.
 // __thread, not thread_local: no initialiser runs, so no wrapper function stands before each read.
+#define KIT_SIMT_POSITION(declare) declare(thread_idx) declare(block_idx) declare(block_dim) declare(grid_dim)
+#define KIT_SIMT_DECLARE(what)                        \
+  extern __thread const unsigned kit_simt_##what##_x; \
+  extern __thread const unsigned kit_simt_##what##_y; \
+  extern __thread const unsigned kit_simt_##what##_z;
 extern "C" {
-extern __thread const kit::simt::detail::ThreadPosition kit_simt_position;
+KIT_SIMT_POSITION(KIT_SIMT_DECLARE)
 }
+#undef KIT_SIMT_DECLARE
