@@ -72,6 +72,7 @@ void Worker::run_blocks(LaunchState& launch, std::uint64_t begin, std::uint64_t 
   threads_.resize(static_cast<std::size_t>(launch.n_threads));
   statistics = {};
   failed_ = false;
+  aborted_ = false;
   tracer_.begin_launch(launch);
   tracer_.clear_counters();
   KIT_SIMT_SET(block_dim, launch.thread_block);
@@ -191,7 +192,10 @@ inline void Worker::set_running(bool running) {
 void Worker::enter(Fiber& fiber) {
   if (!idle_.empty() && idle_.back() == &fiber) idle_.pop_back();
   running_ = &fiber;
+  on_fiber_ = true;
   fiber.enter(this);
+  on_fiber_ = false;
+  if (aborted_) siglongjmp(escape_, 1);
 }
 
 // The running thread waits; returns when it is its turn again.
@@ -352,6 +356,9 @@ void Worker::fail_for(int tid, Fault fault) {
       launch_->failed.store(true);
     }
   }
+  aborted_ = true;
+  // The fiber, or the signal handler's stack that interrupted it, is left for good.
+  if (on_fiber_) running_->leave();
   siglongjmp(escape_, 1);
 }
 

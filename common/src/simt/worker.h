@@ -166,7 +166,9 @@ class Worker {
   std::vector<Fiber*> idle_;
   sigjmp_buf escape_;
   volatile bool runs_kernel_ = false;
-  bool failed_ = false;
+  bool failed_ = false;   // the launch's first fault was here
+  bool aborted_ = false;  // a fault was here
+  bool on_fiber_ = false;
   int barrier_count_ = 0;  // predicates that were true at the last barrier
 };
 
