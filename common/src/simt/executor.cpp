@@ -1,6 +1,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <map>
 #include <mutex>
 #include <numeric>
 #include <utility>
@@ -24,6 +25,20 @@ namespace {
 std::recursive_mutex& launch_mutex() {
   static std::recursive_mutex mutex;
   return mutex;
+}
+
+struct KernelInfo {
+  std::string name;
+  std::size_t static_shared_bytes = 0;
+};
+
+// Looked up once a kernel: a search through the symbol table takes longer than a small launch.
+const KernelInfo& kernel_info(const void* kernel) {
+  static std::map<const void*, KernelInfo> known;  // guarded by launch_mutex()
+  const auto found = known.find(kernel);
+  if (found != known.end()) return found->second;
+  const FunctionName name = find_function(kernel);
+  return known[kernel] = {.name = name.demangled, .static_shared_bytes = static_shared_bytes(name.mangled)};
 }
 
 void check_config(const LaunchState& launch, const std::string& kernel, std::size_t static_bytes) {
@@ -92,9 +107,8 @@ void launch(const KernelCall& call, std::array<unsigned, 3> grid, std::array<uns
   state.grid = {grid[0], grid[1], grid[2]};
   state.thread_block = {thread_block[0], thread_block[1], thread_block[2]};
   state.dynamic_shared_bytes = dynamic_shared_bytes;
-  const FunctionName kernel = find_function(call.kernel);
-  const std::size_t static_bytes = static_shared_bytes(kernel.mangled);
-  check_config(state, kernel.demangled, static_bytes);
+  const KernelInfo& kernel = kernel_info(call.kernel);
+  check_config(state, kernel.name, kernel.static_shared_bytes);
   state.n_blocks = std::uint64_t{grid[0]} * grid[1] * grid[2];
   state.n_threads = static_cast<int>(thread_block[0] * thread_block[1] * thread_block[2]);
   state.launch_tag = DeviceMemory::instance().next_launch_tag();
@@ -102,7 +116,7 @@ void launch(const KernelCall& call, std::array<unsigned, 3> grid, std::array<uns
     state.thread_index.push_back(unflatten(static_cast<std::uint64_t>(tid), state.thread_block));
   make_order(state);
 
-  ReportBuilder report(kernel.demangled, grid, thread_block, static_cast<std::int64_t>(static_bytes),
+  ReportBuilder report(kernel.name, grid, thread_block, static_cast<std::int64_t>(kernel.static_shared_bytes),
                        static_cast<std::int64_t>(dynamic_shared_bytes));
   std::string address_text;
   std::mutex report_mutex;
@@ -118,7 +132,7 @@ void launch(const KernelCall& call, std::array<unsigned, 3> grid, std::array<uns
       address_text = worker.address_text(state.fault);
   });
   if (state.failed) {
-    throw LaunchError(describe(state.fault, kernel.demangled, grid, thread_block, state.options.order,
+    throw LaunchError(describe(state.fault, kernel.name, grid, thread_block, state.options.order,
                                [&](const Fault&) { return address_text; }));
   }
   if (state.options.trace) report.publish();
