@@ -15,9 +15,9 @@ if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
   list(APPEND KIT_SIMT_KERNEL_OPTIONS
     -fno-tree-slp-vectorize -fno-store-merging -fno-tree-loop-distribute-patterns -fno-tree-tail-merge -fno-crossjumping -Wno-tsan)
 else()
-  # clang leaves out a load when the same address is stored to right after, unless told otherwise.
+  # clang turns loops that fill or copy into calls of memset and memcpy, which nobody would see, and leaves out a load when the same address is stored to right after, unless told otherwise.
   list(APPEND KIT_SIMT_KERNEL_OPTIONS
-    -fno-slp-vectorize -gdwarf-aranges -mllvm -tsan-instrument-read-before-write=1)
+    -fno-slp-vectorize -gdwarf-aranges -mllvm -disable-loop-idiom-all -mllvm -tsan-instrument-read-before-write=1)
 endif()
 
 # kit_add_simt_kernels(<target> SOURCES a.cu ... LIBRARIES ...): compiles .cu files into an object library <target> for the

@@ -151,23 +151,20 @@ void DeviceMemory::check_range(const void* data, std::size_t n_bytes, const char
 }
 
 void DeviceMemory::mark_written(const void* data, std::size_t n_bytes) {
-  const auto address = reinterpret_cast<std::uintptr_t>(data);
-  const Chunk* chunk = find(address);
-  for (std::uintptr_t byte = address; byte < address + n_bytes;) {
-    std::uint8_t& word = chunk->state[(byte - chunk->base) / 4];
-    const std::uintptr_t end = std::min(address + n_bytes, byte / 4 * 4 + 4);
-    for (; byte < end; ++byte) word = static_cast<std::uint8_t>(word | 1U << byte % 4);
-  }
-}
-
-bool DeviceMemory::all_written(const void* data, std::size_t n_bytes) const {
-  const auto address = reinterpret_cast<std::uintptr_t>(data);
-  const Chunk* chunk = find(address);
-  if (chunk == nullptr) return false;
-  for (std::uintptr_t byte = address; byte < address + n_bytes; ++byte) {
-    if ((chunk->state[(byte - chunk->base) / 4] >> byte % 4 & 1U) == 0) return false;
-  }
-  return true;
+  const auto begin = reinterpret_cast<std::uintptr_t>(data);
+  const std::uintptr_t end = begin + n_bytes;
+  const Chunk* chunk = find(begin);
+  const auto mark_bytes = [&](std::uintptr_t from, std::uintptr_t to) {
+    for (; from < to; ++from) {
+      std::uint8_t& word = chunk->state[(from - chunk->base) / 4];
+      word = static_cast<std::uint8_t>(word | 1U << from % 4);
+    }
+  };
+  const std::uintptr_t first_word = std::min(end, round_up(begin, 4));
+  const std::uintptr_t last_word = std::max(first_word, end / 4 * 4);
+  mark_bytes(begin, first_word);
+  std::memset(chunk->state + (first_word - chunk->base) / 4, kWordReady, (last_word - first_word) / 4);
+  mark_bytes(last_word, end);
 }
 
 std::string DeviceMemory::describe(std::uintptr_t address) const {

@@ -59,8 +59,6 @@ class DeviceMemory {
   void mark_written(const void* data, std::size_t n_bytes);
   /// "4 bytes behind the end of the 4,096-byte buffer allocated 2nd".
   std::string describe(std::uintptr_t address) const;
-  /// The first bytes of [data, n_bytes) that were never written, for tests of what a kernel leaves out.
-  bool all_written(const void* data, std::size_t n_bytes) const;
   /// Number of a new launch, 1 .. 2^10 - 1; race cells of other numbers count as empty.
   std::uint64_t next_launch_tag();
 

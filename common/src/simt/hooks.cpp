@@ -19,7 +19,6 @@ namespace {
 
 using kit::simt::Access;
 using kit::simt::detail::current_tracer;
-using kit::simt::detail::current_worker;
 using kit::simt::detail::Tracer;
 
 template <int width, Access access>

@@ -144,9 +144,11 @@ class Worker {
 
   int lane_count(int warp) const;
   std::uint32_t mask_where(int warp, ThreadStatus status) const;
-  CudaThread& thread(int warp, int lane) { return threads_[static_cast<std::size_t>(warp * 32 + lane)]; }
+  CudaThread& thread(int warp, int lane) {
+    return threads_[static_cast<std::size_t>(warp) * 32 + static_cast<std::size_t>(lane)];
+  }
   const CudaThread& thread(int warp, int lane) const {
-    return threads_[static_cast<std::size_t>(warp * 32 + lane)];
+    return threads_[static_cast<std::size_t>(warp) * 32 + static_cast<std::size_t>(lane)];
   }
   void set_position(int tid);
 

@@ -164,6 +164,30 @@ TEST(DeviceBuffer, IsPoisonedUntilWritten) {
   for (const float value : buffer.to_host()) EXPECT_TRUE(std::isnan(value));
 }
 
+// Copies of odd lengths mark exactly their bytes as written; the next byte stays uninitialised.
+TEST(DeviceBuffer, PartialCopiesInitialiseTheirBytesOnly) {
+  for (const std::size_t begin : {0, 1, 2, 3, 4, 7}) {
+    for (const std::size_t length : {1, 2, 3, 4, 5, 8, 11}) {
+      DeviceBuffer<std::uint8_t> buffer(32);
+      const std::vector<std::uint8_t> bytes(length, 7);
+      kit::cuda::copy_to_device(buffer.data() + begin, bytes.data(), length);
+      DeviceBuffer<std::uint8_t> out(32);
+      const auto copy = [&](std::size_t n) { scheduling::copy_bytes(buffer.data() + begin, out.data(), n); };
+      EXPECT_NO_THROW(copy(length));
+      EXPECT_THROW(copy(length + 1), kit::simt::LaunchError) << begin << " " << length;
+    }
+  }
+}
+
+// A loop that a compiler would turn into memset is seen all the same.
+TEST(DeviceBuffer, AKernelThatFillsItInitialisesIt) {
+  DeviceBuffer<std::uint8_t> buffer(64);
+  DeviceBuffer<std::uint8_t> out(64);
+  const auto reports = kit::simt::profile([&] { scheduling::clear_bytes(buffer.data(), 64); });
+  EXPECT_EQ(reports.at(0).total(Space::kGlobal, Access::kStore).thread_accesses, 64);
+  EXPECT_NO_THROW(scheduling::copy_bytes(buffer.data(), out.data(), 64));
+}
+
 TEST(DeviceBuffer, CopiesAndMoves) {
   const std::vector<int> values = {1, 2, 3};
   DeviceBuffer<int> a{std::span<const int>(values)};

@@ -63,8 +63,22 @@ __global__ void inlined_twice_kernel(const float* in, float* out) {
   out[threadIdx.x] = element(in, threadIdx.x) + element(in, 32 + threadIdx.x);
 }
 
+__global__ void copy_bytes_kernel(const std::uint8_t* in, std::uint8_t* out, std::size_t n) {
+  for (std::size_t i = 0; i < n; ++i) out[i] = in[i];
+}
+
+__global__ void clear_bytes_kernel(std::uint8_t* out, std::size_t n) {
+  for (std::size_t i = 0; i < n; ++i) out[i] = 0;
+}
+
 }  // namespace
 
+void clear_bytes(std::uint8_t* out, std::size_t n) {
+  kit::launch(clear_bytes_kernel, {1, 1}, out, n);
+}
+void copy_bytes(const std::uint8_t* in, std::uint8_t* out, std::size_t n) {
+  kit::launch(copy_bytes_kernel, {1, 1}, in, out, n);
+}
 void long_loop(kit::TensorView<const float> in, kit::TensorView<float> out) {
   kit::launch(long_loop_kernel, {1, 32}, in.data(), out.data(), static_cast<int>(in.size() / 32));
 }

@@ -1,5 +1,8 @@
 #pragma once
 
+#include <cstddef>
+#include <cstdint>
+
 #include "kit/tensor.h"
 
 /// Kernels that show how the executor runs threads; all views are device memory.
@@ -19,5 +22,10 @@ void visit_blocks(kit::TensorView<int> out);
 void uniform_branch(kit::TensorView<float> data, int times);
 /// in[i] at lane l % 2 == 0 by __ldg through a device function that is inlined twice.
 void inlined_twice(kit::TensorView<const float> in, kit::TensorView<float> out);
+
+/// n bytes by one thread.
+void copy_bytes(const std::uint8_t* in, std::uint8_t* out, std::size_t n);
+
+void clear_bytes(std::uint8_t* out, std::size_t n);
 
 }  // namespace scheduling
