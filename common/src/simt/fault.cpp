@@ -137,7 +137,7 @@ Sentence other_sentence(const Fault& fault) {
   switch (fault.kind) {
     case FaultKind::kNeverEnds:
       return {
-          fmt::format("the kernel did not end within {} ms of processor time on one core", fault.value),
+          fmt::format("the kernel did not end within {} ms of processor time", fault.value),
           "a loop whose end never comes, or a wait for another thread block (which may start only later)"};
     case FaultKind::kArithmeticFault:
       return {"integer division by zero (a GPU gives no sign of it and computes on with garbage)",

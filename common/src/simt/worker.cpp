@@ -5,6 +5,7 @@
 #include <exception>
 #include <utility>
 
+#include "kit/parallel.h"
 #include "signals.h"
 
 // Written here, read as constants by kernels (position.h): one symbol, two declarations.
@@ -78,7 +79,7 @@ void Worker::run_blocks(LaunchState& launch, std::uint64_t begin, std::uint64_t 
   KIT_SIMT_SET(block_dim, launch.thread_block);
   KIT_SIMT_SET(grid_dim, launch.grid);
   Worker* const outer = std::exchange(current_worker, this);
-  const SignalGuard signals(launch.options.max_cpu_seconds);
+  const SignalGuard signals(launch.options.max_cpu_seconds / n_threads());
   for (std::uint64_t i = begin; i < end; ++i) {
     if (launch.failed.load(std::memory_order_relaxed)) break;
     if (!try_block(launch.block_at(i))) break;

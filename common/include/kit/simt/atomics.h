@@ -2,7 +2,7 @@
 
 /// CUDA's atomic functions for the SIMT executor: atomic between all threads of a launch, on global and on shared
 /// memory. Each returns the old value.
-// NOLINTBEGIN(readability-identifier-naming)
+// NOLINTBEGIN(readability-identifier-naming,bugprone-macro-parentheses)
 
 namespace kit::simt::detail {
 
@@ -49,4 +49,4 @@ inline __attribute__((always_inline)) unsigned atomicSub(unsigned* address, unsi
   return kit::simt::detail::atomic(kit::simt::detail::AtomicOp::kAdd, address, 0U - operand);
 }
 
-// NOLINTEND(readability-identifier-naming)
+// NOLINTEND(readability-identifier-naming,bugprone-macro-parentheses)

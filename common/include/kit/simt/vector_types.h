@@ -4,7 +4,7 @@
 ///
 /// A float4 that is loaded, changed and stored would be taken apart by the host compiler into four 4-byte accesses.
 /// On a GPU it is one 16-byte access. So copies go through the executor, which sees one access of the full width.
-// NOLINTBEGIN(bugprone-reserved-identifier,readability-identifier-naming)
+// NOLINTBEGIN(bugprone-reserved-identifier,readability-identifier-naming,bugprone-macro-parentheses)
 
 extern "C" {
 void kit_simt_copy4(void* to, const void* from);
@@ -77,4 +77,4 @@ struct dim3 {
       : x(x_), y(y_), z(z_) {}
 };
 
-// NOLINTEND(bugprone-reserved-identifier,readability-identifier-naming)
+// NOLINTEND(bugprone-reserved-identifier,readability-identifier-naming,bugprone-macro-parentheses)
