@@ -29,10 +29,24 @@ if(NOT TARGET hwy::hwy)
   add_library(hwy::hwy ALIAS hwy)
 endif()
 
+# kit_find_library(<target> <header> <library>): where there is no pkg-config, the files themselves, in CMAKE_PREFIX_PATH or the
+# system. The old kind of run path also holds for the libraries that the library needs.
+function(kit_find_library target header library)
+  find_path(${library}_INCLUDE_DIR ${header})
+  find_library(${library}_LIBRARY ${library})
+  if(NOT TARGET ${target} AND ${library}_INCLUDE_DIR AND ${library}_LIBRARY)
+    add_library(${target} UNKNOWN IMPORTED GLOBAL)
+    set_target_properties(${target} PROPERTIES
+      IMPORTED_LOCATION ${${library}_LIBRARY} INTERFACE_INCLUDE_DIRECTORIES ${${library}_INCLUDE_DIR}
+      INTERFACE_LINK_OPTIONS LINKER:--disable-new-dtags)
+  endif()
+endfunction()
+
 # PCRE2 (the tokenizer's split patterns) ships no CMake package in Debian, so pkg-config finds it.
 if(PkgConfig_FOUND)
   pkg_check_modules(PCRE2 IMPORTED_TARGET libpcre2-8)
 endif()
+kit_find_library(PkgConfig::PCRE2 pcre2.h pcre2-8)
 if(NOT TARGET PkgConfig::PCRE2)
   set(PCRE2_BUILD_TESTS OFF CACHE INTERNAL "")
   set(PCRE2_BUILD_PCRE2GREP OFF CACHE INTERNAL "")
@@ -50,8 +64,12 @@ if(NOT TARGET Boost::context)
   add_library(Boost::context ALIAS boost_context)
 endif()
 
-# elfutils' libdw: from code addresses to source lines. It has no CMake build to fetch: where it is missing, the
-# executor names no lines and says so.
+# elfutils' libdw: from code addresses to source lines. It builds with autotools alone, so there is nothing to fetch that
+# CMake could build.
 if(PkgConfig_FOUND)
   pkg_check_modules(LIBDW IMPORTED_TARGET libdw)
 endif()
+if(NOT TARGET PkgConfig::LIBDW)
+  message(FATAL_ERROR "libdw (elfutils) is missing: install libdw-dev or elfutils-devel, or bring a prefix (./kit deps)")
+endif()
+kit_find_library(PkgConfig::LIBDW elfutils/libdwfl.h dw)
