@@ -106,6 +106,11 @@ std::string first_errors(const std::string& output, const std::filesystem::path&
     errors += (errors.empty() ? "" : "\n") + relative_to(line, prefix);
     ++n_errors;
   }
+  // The compiler quotes the line; CUDA's launch syntax is no C++, whatever else is wrong.
+  if (n_errors > 0 && output.find("<<<") != std::string::npos)
+    errors +=
+        "\nLikely cause: kernel<<<grid, block>>>(...). Write kit::launch(kernel, {grid, block}, ...) "
+        "instead.";
   if (n_errors > 0) return errors;
   constexpr std::size_t kTailBytes = 2000;
   return trim(tail.size() > kTailBytes ? tail.substr(tail.size() - kTailBytes) : tail);

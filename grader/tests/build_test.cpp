@@ -38,6 +38,11 @@ TEST(Build, FirstErrorsComeWithoutTheRoot) {
                 "a.cpp:9: undefined reference to `f()'\nb.cpp:3: undefined reference to `f()'\n", "/root"),
             "a.cpp:9: undefined reference to `f()'");
   EXPECT_EQ(grader::first_errors("something\nelse\n", "/root"), "something\nelse");
+  const std::string cuda = grader::first_errors(
+      "/root/src/copy.cu:9:14: error: expected primary-expression before '<' token\n"
+      "    9 |   copy_kernel<<<grid, block>>>(in, out);\n",
+      "/root");
+  EXPECT_NE(cuda.find("Write kit::launch(kernel, {grid, block}, ...)"), std::string::npos) << cuda;
 }
 
 TEST(Build, FolderThatIsNotConfiguredSaysWhatToRun) {
