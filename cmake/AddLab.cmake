@@ -4,13 +4,16 @@ include(GoogleTest)
 #   CONTRACT include/lab02/attention.h ...   headers a student may not change
 #   SOURCES attention.cpp copy.cu ...        file names that exist in src/ and, mirrored, in solutions/<folder>/
 #   TESTS tests/attention_test.cpp ...       compiled once, linked with every implementation
+#   CUDA_TESTS tests/cuda_copy_test.cpp ...  tests of .cu files: run on the executor, with KIT_CUDA on the GPU too
 #   BENCH bench/decode_bench.cpp ...
+#   CUDA_BENCH bench/cuda_bench.cpp ...      benchmarks of .cu files, on a GPU
 #   TOOLS generate ...)                      tools/<name>.cpp: programs that run an implementation
 #
 # Makes lab02_student and, where solutions/ exists, lab02_solution; from each a lab02_tests_<impl>, lab02_bench_<impl>
-# and lab02_<tool>_<impl>.
+# and lab02_<tool>_<impl>. With KIT_CUDA, from a lab with .cu files also lab02_gpu_<impl>, those files compiled by nvcc, and
+# lab02_gpu_tests_<impl> and lab02_gpu_bench_<impl>, the objects of CUDA_TESTS and CUDA_BENCH linked with it.
 function(kit_add_lab lab)
-  cmake_parse_arguments(ARG "" "" "CONTRACT;SOURCES;TESTS;BENCH;TOOLS" ${ARGN})
+  cmake_parse_arguments(ARG "" "" "CONTRACT;SOURCES;TESTS;CUDA_TESTS;BENCH;CUDA_BENCH;TOOLS" ${ARGN})
   get_filename_component(folder ${CMAKE_CURRENT_SOURCE_DIR} NAME)
 
   add_library(${lab}_contract INTERFACE)
@@ -20,6 +23,18 @@ function(kit_add_lab lab)
   # Tests see the contract alone, so one compilation serves all implementations.
   add_library(${lab}_test_objects OBJECT ${ARG_TESTS})
   target_link_libraries(${lab}_test_objects PRIVATE ${lab}_contract kit_testing kit_warnings)
+  set_property(GLOBAL PROPERTY ${lab}_cuda_test_objects "")
+  if(ARG_CUDA_TESTS)
+    add_library(${lab}_cuda_test_objects OBJECT ${ARG_CUDA_TESTS})
+    target_link_libraries(${lab}_cuda_test_objects PRIVATE ${lab}_contract kit_testing kit_warnings)
+    set_property(GLOBAL PROPERTY ${lab}_cuda_test_objects ${lab}_cuda_test_objects)
+  endif()
+  set_property(GLOBAL PROPERTY ${lab}_cuda_bench_objects "")
+  if(KIT_CUDA AND ARG_CUDA_BENCH)
+    add_library(${lab}_cuda_bench_objects OBJECT ${ARG_CUDA_BENCH})
+    target_link_libraries(${lab}_cuda_bench_objects PRIVATE ${lab}_contract kit_gpu_bench_main kit_warnings)
+    set_property(GLOBAL PROPERTY ${lab}_cuda_bench_objects ${lab}_cuda_bench_objects)
+  endif()
   add_library(${lab}_bench_objects OBJECT ${ARG_BENCH})
   target_link_libraries(${lab}_bench_objects PRIVATE ${lab}_contract kit_testing kit_warnings benchmark::benchmark)
   foreach(tool ${ARG_TOOLS})
@@ -53,10 +68,16 @@ function(kit_add_implementation lab impl)
     target_link_libraries(${lab}_${impl} PUBLIC kit_simt PRIVATE ${lab}_${impl}_kernels)
   endif()
 
+  get_property(cuda_tests GLOBAL PROPERTY ${lab}_cuda_test_objects)
   add_executable(${lab}_tests_${impl})
-  target_link_libraries(${lab}_tests_${impl} PRIVATE ${lab}_test_objects ${lab}_${impl} kit_simt_testing kit_testing_main)
+  target_link_libraries(${lab}_tests_${impl} PRIVATE
+    ${lab}_test_objects ${cuda_tests} ${lab}_${impl} kit_simt_testing kit_testing_main)
   gtest_discover_tests(${lab}_tests_${impl} TEST_PREFIX ${lab}.${impl}. DISCOVERY_MODE PRE_TEST
     PROPERTIES LABELS ${lab}-${impl} TIMEOUT 120)
+
+  if(KIT_CUDA AND kernels)
+    kit_add_gpu_implementation(${lab} ${impl} HOST ${ARG_SOURCES} KERNELS ${kernels} WARNINGS ${ARG_WARNINGS})
+  endif()
 
   add_executable(${lab}_bench_${impl})
   target_link_libraries(${lab}_bench_${impl} PRIVATE ${lab}_bench_objects ${lab}_${impl} kit_testing benchmark::benchmark_main)
@@ -65,4 +86,22 @@ function(kit_add_implementation lab impl)
     add_executable(${lab}_${tool}_${impl})
     target_link_libraries(${lab}_${tool}_${impl} PRIVATE ${lab}_${tool}_objects ${lab}_${impl} kit CLI11::CLI11)
   endforeach()
+endfunction()
+
+# The same implementation for a GPU: <lab>_gpu_<impl>, and its tests and benchmarks where the lab has such.
+function(kit_add_gpu_implementation lab impl)
+  cmake_parse_arguments(ARG "" "WARNINGS" "HOST;KERNELS" ${ARGN})
+  kit_add_gpu_kernels(${lab}_gpu_${impl}_kernels SOURCES ${ARG_KERNELS} LIBRARIES ${lab}_contract ${ARG_WARNINGS})
+  add_library(${lab}_gpu_${impl} STATIC ${ARG_HOST} $<TARGET_OBJECTS:${lab}_gpu_${impl}_kernels>)
+  target_link_libraries(${lab}_gpu_${impl} PUBLIC ${lab}_contract kit_gpu PRIVATE ${ARG_WARNINGS})
+
+  get_property(tests GLOBAL PROPERTY ${lab}_cuda_test_objects)
+  if(tests)
+    kit_add_gpu_tests(${lab}_gpu_tests_${impl} PREFIX ${lab}.${impl}.gpu. LABEL ${lab}-${impl}-gpu
+      LIBRARIES ${tests} ${lab}_gpu_${impl})
+  endif()
+  get_property(bench GLOBAL PROPERTY ${lab}_cuda_bench_objects)
+  if(bench)
+    kit_add_gpu_bench(${lab}_gpu_bench_${impl} LIBRARIES ${bench} ${lab}_gpu_${impl})
+  endif()
 endfunction()

@@ -4,6 +4,8 @@
 add_library(kit_warnings_advice INTERFACE)
 target_compile_options(kit_warnings_advice INTERFACE
   $<$<COMPILE_LANGUAGE:CXX>:-Wall;-Wextra;-Wpedantic;-Wconversion;-Wno-sign-conversion>)
+target_compile_options(kit_warnings_advice INTERFACE
+  $<$<COMPILE_LANGUAGE:CUDA>:-Xcompiler=-Wall,-Wextra,-Wconversion,-Wno-sign-conversion>)
 add_library(kit_warnings INTERFACE)
 target_link_libraries(kit_warnings INTERFACE kit_warnings_advice)
 if(KIT_SANITIZE)
@@ -11,7 +13,8 @@ if(KIT_SANITIZE)
   target_compile_options(kit_warnings INTERFACE $<$<COMPILE_LANG_AND_ID:CXX,GNU>:-Wno-maybe-uninitialized>)
 endif()
 if(KIT_WERROR)
-  target_compile_options(kit_warnings INTERFACE $<$<COMPILE_LANGUAGE:CXX>:-Werror>)
+  target_compile_options(kit_warnings INTERFACE
+    $<$<COMPILE_LANGUAGE:CXX>:-Werror> $<$<COMPILE_LANGUAGE:CUDA>:-Werror=all-warnings;-Xcompiler=-Werror>)
 endif()
 
 # Code generation. -ffp-contract=fast is GCC's own default with extensions on; it is named here so that clang and
@@ -20,6 +23,8 @@ add_library(kit_codegen INTERFACE)
 target_compile_options(kit_codegen INTERFACE $<$<COMPILE_LANGUAGE:CXX>:-ffp-contract=fast;-fopenmp-simd>)
 # Messages name files from the top of the tree, the same on every machine.
 target_compile_options(kit_codegen INTERFACE $<$<COMPILE_LANGUAGE:CXX>:-fmacro-prefix-map=${PROJECT_SOURCE_DIR}/=>)
+# fmt 9 takes nvcc for a compiler without constexpr and then does not compile.
+target_compile_definitions(kit_codegen INTERFACE $<$<COMPILE_LANGUAGE:CUDA>:FMT_USE_CONSTEXPR=1>)
 if(KIT_NATIVE)
   target_compile_options(kit_codegen INTERFACE $<$<COMPILE_LANGUAGE:CXX>:-march=native>)
 endif()

@@ -4,6 +4,7 @@
 #include <fmt/ranges.h>
 
 #include <charconv>
+#include <cmath>
 #include <cstdlib>
 #include <limits>
 #include <string_view>
@@ -27,6 +28,21 @@ std::uint64_t& current_seed() {
     return text == nullptr ? std::uint64_t{1} : parse_seed(text);
   }();
   return value;
+}
+
+/// |got - expected| <= relative * |expected|, false on NaN.
+bool near(double got, double expected, double relative) {
+  return got == expected || std::abs(got - expected) <= relative * std::abs(expected);
+}
+
+/// ", 8 times the expected one"; nothing where a quotient says nothing.
+std::string quotient(double got, double expected) {
+  if (expected == 0.0 || !std::isfinite(got / expected)) return "";
+  return fmt::format(", {:.6g} times the expected", got / expected);
+}
+
+std::string likely_cause(const std::string& cause) {
+  return fmt::format("\nLikely cause: the result matches {}.", cause);
 }
 
 }  // namespace
@@ -58,6 +74,31 @@ Tensor<float> nan_tensor(const Shape& shape) {
   const Comparison result = compare(got, expected, tolerance, mistakes);
   if (result.ok) return ::testing::AssertionSuccess();
   return ::testing::AssertionFailure() << result.message;
+}
+
+::testing::AssertionResult matches_count(std::int64_t got, std::int64_t expected,
+                                         std::span<const KnownCount> mistakes) {
+  if (got == expected) return ::testing::AssertionSuccess();
+  std::string message = fmt::format("expected {}, got {}{}", expected, got,
+                                    quotient(static_cast<double>(got), static_cast<double>(expected)));
+  for (const KnownCount& mistake : mistakes) {
+    if (got != mistake.count) continue;
+    message += likely_cause(mistake.cause);
+    break;
+  }
+  return ::testing::AssertionFailure() << message;
+}
+
+::testing::AssertionResult matches_value(double got, double expected, double relative,
+                                         std::span<const KnownValue> mistakes) {
+  if (near(got, expected, relative)) return ::testing::AssertionSuccess();
+  std::string message = fmt::format("expected {:.9g}, got {:.9g}{}", expected, got, quotient(got, expected));
+  for (const KnownValue& mistake : mistakes) {
+    if (near(mistake.value, expected, relative) || !near(got, mistake.value, relative)) continue;
+    message += likely_cause(mistake.cause);
+    break;
+  }
+  return ::testing::AssertionFailure() << message;
 }
 
 void record_value(const std::string& key, double value) {

@@ -6,6 +6,8 @@
 #include <limits>
 #include <vector>
 
+#include "kit/testing.h"
+
 namespace {
 
 using kit::compare;
@@ -92,6 +94,31 @@ TEST(Compare, DoesNotBlameAMistakeThatLooksRight) {
   EXPECT_TRUE(result.ok);
   const auto wrong = compare(Tensor<float>({2}, 3.0F), expected, {0.6, 0}, mistakes);
   EXPECT_FALSE(contains(wrong.message, "Likely cause")) << wrong.message;
+}
+
+TEST(MatchesCount, NamesTheCauseAndTheQuotient) {
+  using kit::testing::matches_count;
+  const std::vector<kit::testing::KnownCount> mistakes = {{"the right answer", 20},
+                                                          {"bits taken for bytes", 160}};
+  EXPECT_TRUE(matches_count(20, 20, mistakes));
+  const std::string bits = matches_count(160, 20, mistakes).message();
+  EXPECT_TRUE(contains(bits, "expected 20, got 160, 8 times the expected")) << bits;
+  EXPECT_TRUE(contains(bits, "Likely cause: the result matches bits taken for bytes.")) << bits;
+  EXPECT_FALSE(contains(matches_count(19, 20, mistakes).message(), "Likely cause"));
+  EXPECT_FALSE(contains(matches_count(1, 0).message(), "times"));
+  // Neighbours that a double could not tell apart.
+  EXPECT_FALSE(matches_count((1LL << 60) + 1, 1LL << 60));
+}
+
+TEST(MatchesValue, ToleratesRoundingAndNamesTheCause) {
+  using kit::testing::matches_value;
+  const std::vector<kit::testing::KnownValue> mistakes = {{"the same here", 7.0 + 1e-13}, {"seconds", 0.007}};
+  EXPECT_TRUE(matches_value(7.0 + 1e-12, 7.0, 1e-9, mistakes));
+  const std::string seconds = matches_value(0.007, 7.0, 1e-9, mistakes).message();
+  EXPECT_TRUE(contains(seconds, "Likely cause: the result matches seconds.")) << seconds;
+  EXPECT_FALSE(contains(matches_value(8.0, 7.0, 1e-9, mistakes).message(), "Likely cause"));
+  EXPECT_FALSE(matches_value(std::numeric_limits<double>::quiet_NaN(), 7.0, 1e-9, mistakes));
+  EXPECT_FALSE(matches_value(std::numeric_limits<double>::infinity(), 7.0, 1e-9, mistakes));
 }
 
 TEST(Compare, EmptyArraysAreEqual) {

@@ -30,6 +30,25 @@ Tensor<float> nan_tensor(const Shape& shape);
 ::testing::AssertionResult matches(TensorView<const float> got, TensorView<const float> expected,
                                    Tolerance tolerance, std::span<const KnownMistake> mistakes = {});
 
+/// A wrong number with a known cause, which completes "the result matches ...": "the value in GiB".
+struct KnownCount {
+  std::string cause;
+  std::int64_t count = 0;
+};
+struct KnownValue {
+  std::string cause;
+  double value = 0.0;
+};
+
+/// Exact equality of a count. A failure says both, their quotient, and the first known mistake that equals
+/// `got` (and not `expected`).
+::testing::AssertionResult matches_count(std::int64_t got, std::int64_t expected,
+                                         std::span<const KnownCount> mistakes = {});
+
+/// |got - expected| <= relative * |expected|; NaN never passes. A failure is explained in the same way.
+::testing::AssertionResult matches_value(double got, double expected, double relative,
+                                         std::span<const KnownValue> mistakes = {});
+
 /// A milestone's measured value, and series for the report's figures; the grader reads them from the test's
 /// record.
 void record_value(const std::string& key, double value);
