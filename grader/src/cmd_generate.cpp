@@ -1,23 +1,14 @@
-#include <fmt/format.h>
-#include <unistd.h>
-
-#include <cerrno>
-#include <cstdio>
-#include <cstring>
 #include <memory>
 
 #include "commands.h"
-#include "grader/build.h"
-#include "grader/error.h"
-#include "grader/process.h"
+#include "lab_tool.h"
 
 namespace grader {
 
 namespace {
 
 // The lab whose tool tells the story, and the model it tells it with.
-constexpr const char* kLab = "lab02";
-constexpr const char* kFolder = "lab02_kv_cache";
+const LabTool kTool = {"lab02", "lab02_kv_cache", "generate"};
 constexpr const char* kModel = "models/target";
 
 /// What the user gave, each under the name that the tool knows. Values are the tool's to check.
@@ -51,39 +42,8 @@ std::vector<std::string> forwarded(const CLI::App& command, const Options& optio
   return arguments;
 }
 
-std::filesystem::path build_tool(const Context& context, const std::string& impl) {
-  const BuildTree tree(context.root, context.build_dir);
-  if (impl == "solutions" && !std::filesystem::is_directory(context.root / "solutions" / kFolder)) {
-    throw UsageError(
-        fmt::format("there is no solutions/{} here: this copy has the student's part only", kFolder));
-  }
-  const std::string target =
-      fmt::format("{}_generate_{}", kLab, impl == "solutions" ? "solution" : "student");
-  const InterruptGuard guard;
-  // A line that goes away again on a terminal; elsewhere nothing, since the story is all that was asked for.
-  Progress silent;
-  TerminalProgress line(stderr);
-  Progress& progress = ::isatty(STDERR_FILENO) == 1 ? static_cast<Progress&>(line) : silent;
-  progress.stage("building " + target);
-  const BuildTree::Outcome outcome = tree.build({target}, progress);
-  line.clear();
-  if (outcome.ok) return context.build_dir / kFolder / target;
-  fmt::print(stderr, "{}\n", outcome.output);
-  throw InfrastructureError(fmt::format("{} does not build (above)", target));
-}
-
 int run_generate(const CLI::App& command, const Options& options, const Context& context) {
-  const std::filesystem::path tool = build_tool(context, options.impl);
-  std::vector<std::string> arguments = forwarded(command, options, context);
-  arguments.insert(arguments.begin(), tool.string());
-  std::vector<char*> argv;
-  argv.reserve(arguments.size() + 1);
-  for (std::string& argument : arguments) argv.push_back(argument.data());
-  argv.push_back(nullptr);
-  std::fflush(nullptr);
-  // Becoming the tool leaves the terminal, signals and exit status all its own.
-  ::execv(tool.c_str(), argv.data());
-  throw InfrastructureError(fmt::format("cannot run {}: {}", tool.string(), std::strerror(errno)));
+  become_lab_tool(context, kTool, options.impl, forwarded(command, options, context));
 }
 
 }  // namespace

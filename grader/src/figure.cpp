@@ -33,12 +33,23 @@ std::string at(double value) {
   return fmt::format("{:.1f}", value);
 }
 
-/// Data to picture.
-struct Scale {
-  double x_max = 1;
-  double y_max = 1;
-  double x(double value) const { return kLeft + value / x_max * (kRight - kLeft); }
-  double y(double value) const { return kBottom - value / y_max * (kBottom - kTop); }
+/// Data to picture along one axis, from the first tick to the last.
+struct Axis {
+  AxisScale scale;
+  std::vector<double> ticks;
+  double begin;  ///< where the first tick lies in the picture
+  double end;    ///< and the last
+
+  double at(double value) const {
+    const auto place = [&](double v) { return scale == AxisScale::kLog ? std::log10(v) : v; };
+    const double low = place(ticks.front());
+    return begin + (place(value) - low) / (place(ticks.back()) - low) * (end - begin);
+  }
+};
+
+struct Axes {
+  Axis x;
+  Axis y;
 };
 
 pugi::xml_node append_label(pugi::xml_node svg, double x, double y, const char* anchor,
@@ -65,15 +76,14 @@ void append_rule(pugi::xml_node svg, double x1, double y1, double x2, double y2,
   set(node, "stroke-dasharray", dashes);
 }
 
-void append_axes(pugi::xml_node svg, const LineChart& chart, const Scale& scale,
-                 const std::vector<double>& x_ticks, const std::vector<double>& y_ticks) {
-  for (const double tick : y_ticks) {
-    append_rule(svg, kLeft, scale.y(tick), kRight, scale.y(tick), kGrid, "1");
-    append_label(svg, kLeft - 10, scale.y(tick) + 4.5, "end", format_number(tick));
+void append_axes(pugi::xml_node svg, const LineChart& chart, const Axes& axes) {
+  for (const double tick : axes.y.ticks) {
+    append_rule(svg, kLeft, axes.y.at(tick), kRight, axes.y.at(tick), kGrid, "1");
+    append_label(svg, kLeft - 10, axes.y.at(tick) + 4.5, "end", format_number(tick));
   }
-  for (const double tick : x_ticks) {
-    append_rule(svg, scale.x(tick), kBottom, scale.x(tick), kBottom + 5, kMuted, "1");
-    append_label(svg, scale.x(tick), kBottom + 21, "middle", format_number(tick));
+  for (const double tick : axes.x.ticks) {
+    append_rule(svg, axes.x.at(tick), kBottom, axes.x.at(tick), kBottom + 5, kMuted, "1");
+    append_label(svg, axes.x.at(tick), kBottom + 21, "middle", format_number(tick));
   }
   append_rule(svg, kLeft, kBottom, kRight, kBottom, kMuted, "1");
   append_label(svg, (kLeft + kRight) / 2, kBottom + 46, "middle", chart.x_label, kInk);
@@ -81,10 +91,32 @@ void append_axes(pugi::xml_node svg, const LineChart& chart, const Scale& scale,
   set(y_label, "transform", fmt::format("translate(18 {:.1f}) rotate(-90)", (kTop + kBottom) / 2));
 }
 
-void append_line(pugi::xml_node svg, const Line& line, const Scale& scale, std::size_t index) {
+void append_dot(pugi::xml_node svg, double x, double y, const char* color) {
+  pugi::xml_node dot = svg.append_child("circle");
+  set(dot, "cx", at(x));
+  set(dot, "cy", at(y));
+  set(dot, "r", "4");
+  set(dot, "fill", color);
+}
+
+/// A dot at every value, each with its mark at its lower right, where no line is that rises from left to
+/// right.
+void append_points(pugi::xml_node svg, const Line& line, const Axes& axes, std::size_t index) {
+  const char* color = kColors.at(index % kColors.size());
+  for (std::size_t i = 0; i < line.xs.size(); ++i) {
+    const double x = axes.x.at(line.xs[i]);
+    const double y = axes.y.at(line.ys[i]);
+    append_dot(svg, x, y, color);
+    if (!line.marks.empty())
+      append_label(svg, x + 7, y + 14, "start", format_number(line.marks[i]), color, "12");
+  }
+}
+
+void append_line(pugi::xml_node svg, const Line& line, const Axes& axes, std::size_t index) {
+  if (line.style == LineStyle::kPoints) return append_points(svg, line, axes, index);
   std::string points;
   for (std::size_t i = 0; i < line.xs.size(); ++i) {
-    points += fmt::format("{}{:.1f},{:.1f}", i == 0 ? "" : " ", scale.x(line.xs[i]), scale.y(line.ys[i]));
+    points += fmt::format("{}{:.1f},{:.1f}", i == 0 ? "" : " ", axes.x.at(line.xs[i]), axes.y.at(line.ys[i]));
   }
   const char* color = kColors.at(index % kColors.size());
   pugi::xml_node node = svg.append_child("polyline");
@@ -94,13 +126,9 @@ void append_line(pugi::xml_node svg, const Line& line, const Scale& scale, std::
   set(node, "stroke-width", "2.5");
   set(node, "stroke-linejoin", "round");
   set(node, "stroke-dasharray", kDashes.at(index % kDashes.size()));
-  const double x = scale.x(line.xs.back());
-  const double y = scale.y(line.ys.back());
-  pugi::xml_node dot = svg.append_child("circle");
-  set(dot, "cx", at(x));
-  set(dot, "cy", at(y));
-  set(dot, "r", "4");
-  set(dot, "fill", color);
+  const double x = axes.x.at(line.xs.back());
+  const double y = axes.y.at(line.ys.back());
+  append_dot(svg, x, y, color);
   pugi::xml_node value = append_label(svg, x + 9, y + 4.5, "start", format_number(line.ys.back()), color);
   set(value, "font-weight", "600");
 }
@@ -109,15 +137,20 @@ void append_line(pugi::xml_node svg, const Line& line, const Scale& scale, std::
 void append_legend(pugi::xml_node svg, const std::vector<Line>& lines) {
   double x = kLeft;
   for (std::size_t i = 0; i < lines.size(); ++i) {
-    append_rule(svg, x, 54, x + 28, 54, kColors.at(i % kColors.size()), "2.5",
-                kDashes.at(i % kDashes.size()));
+    const char* color = kColors.at(i % kColors.size());
+    if (lines[i].style == LineStyle::kPoints) {
+      append_dot(svg, x + 14, 54, color);
+    } else {
+      append_rule(svg, x, 54, x + 28, 54, color, "2.5", kDashes.at(i % kDashes.size()));
+    }
     pugi::xml_node text = append_label(svg, x + 36, 58.5, "start", lines[i].label, kInk);
     std::string whole = lines[i].label;
     if (!lines[i].formula.empty()) {
       pugi::xml_node formula = text.append_child("tspan");
       set(formula, "fill", kMuted);
       set(formula, "font-style", "italic");
-      append_text(formula, "  " + lines[i].formula);
+      set(formula, "dx", "8");  // spaces at the beginning of an element do not show
+      append_text(formula, lines[i].formula);
       whole += "  " + lines[i].formula;
     }
     constexpr double kMeanCharacterWidth = 7.2;
@@ -125,18 +158,30 @@ void append_legend(pugi::xml_node svg, const std::vector<Line>& lines) {
   }
 }
 
-std::vector<Line> drawable(const std::vector<Line>& lines) {
+bool has_place(const std::vector<double>& values, AxisScale scale) {
+  return scale == AxisScale::kLinear ||
+         std::all_of(values.begin(), values.end(), [](double v) { return v > 0; });
+}
+
+std::vector<Line> drawable(const LineChart& chart) {
   std::vector<Line> kept;
-  std::copy_if(lines.begin(), lines.end(), std::back_inserter(kept),
-               [](const Line& line) { return !line.xs.empty() && line.xs.size() == line.ys.size(); });
+  std::copy_if(chart.lines.begin(), chart.lines.end(), std::back_inserter(kept), [&](const Line& line) {
+    return !line.xs.empty() && line.xs.size() == line.ys.size() && has_place(line.xs, chart.x_scale) &&
+           has_place(line.ys, chart.y_scale);
+  });
+  for (Line& line : kept) {
+    if (line.marks.size() != line.xs.size()) line.marks.clear();
+  }
   return kept;
 }
 
-double largest(const std::vector<Line>& lines, std::vector<double> Line::*values) {
-  double max = 0;
-  for (const Line& line : lines)
-    max = std::max(max, *std::max_element((line.*values).begin(), (line.*values).end()));
-  return max;
+/// The axis that covers one coordinate of all lines.
+Axis make_axis(const std::vector<Line>& lines, std::vector<double> Line::*values, AxisScale scale,
+               int n_ticks, double begin, double end) {
+  std::vector<double> all;
+  for (const Line& line : lines) all.insert(all.end(), (line.*values).begin(), (line.*values).end());
+  const auto [min, max] = std::minmax_element(all.begin(), all.end());
+  return {scale, scale == AxisScale::kLog ? log_ticks(*min, *max) : ticks(*max, n_ticks), begin, end};
 }
 
 }  // namespace
@@ -155,8 +200,30 @@ std::vector<double> ticks(double max, int n) {
   return positions;
 }
 
+std::vector<double> log_ticks(double min, double max) {
+  constexpr std::size_t kMost = 9;
+  constexpr double kRounding = 1e-9;  // a tick that is the data's end but for rounding is enough
+  const auto cover = [&](const std::vector<double>& factors) {
+    std::vector<double> positions;
+    const auto first = static_cast<int>(std::floor(std::log10(min) + kRounding));
+    for (int power = first; positions.empty() || positions.back() < max * (1 - kRounding); ++power) {
+      for (const double factor : factors) {
+        const double tick = factor * std::pow(10.0, power);
+        // The last tick at or below `min` is the first; the first at or above `max` is the last.
+        if (!positions.empty() && positions.back() >= max * (1 - kRounding)) break;
+        if (tick <= min * (1 + kRounding)) positions.clear();
+        positions.push_back(tick);
+      }
+    }
+    if (positions.size() == 1) positions.push_back(positions.back() * 10);  // an axis needs an extent
+    return positions;
+  };
+  std::vector<double> fine = cover({1.0, 2.0, 5.0});
+  return fine.size() <= kMost ? fine : cover({1.0});
+}
+
 void append_chart(pugi::xml_node parent, const LineChart& chart) {
-  const std::vector<Line> lines = drawable(chart.lines);
+  const std::vector<Line> lines = drawable(chart);
   pugi::xml_node svg = parent.append_child("svg");
   set(svg, "xmlns", "http://www.w3.org/2000/svg");
   set(svg, "viewBox", fmt::format("0 0 {} {}", kWidth, kHeight));
@@ -170,11 +237,10 @@ void append_chart(pugi::xml_node parent, const LineChart& chart) {
   pugi::xml_node title = append_label(svg, kLeft, 28, "start", chart.title, kInk, "16");
   set(title, "font-weight", "600");
   if (lines.empty()) return;
-  const std::vector<double> x_ticks = ticks(largest(lines, &Line::xs), 8);
-  const std::vector<double> y_ticks = ticks(largest(lines, &Line::ys), 5);
-  const Scale scale{x_ticks.back(), y_ticks.back()};
-  append_axes(svg, chart, scale, x_ticks, y_ticks);
-  for (std::size_t i = 0; i < lines.size(); ++i) append_line(svg, lines[i], scale, i);
+  const Axes axes{make_axis(lines, &Line::xs, chart.x_scale, 8, kLeft, kRight),
+                  make_axis(lines, &Line::ys, chart.y_scale, 5, kBottom, kTop)};
+  append_axes(svg, chart, axes);
+  for (std::size_t i = 0; i < lines.size(); ++i) append_line(svg, lines[i], axes, i);
   append_legend(svg, lines);
 }
 

@@ -77,10 +77,11 @@ std::vector<TestJob> list_jobs(const std::vector<Rubric>& labs,
     if (failures.contains(lab.id)) continue;
     const std::filesystem::path binary = binary_path(lab, options);
     for (const RubricTask& task : lab.tasks) {
-      for (const std::string& test : task.tests) jobs.push_back({binary, test, lab.id + "." + task.id});
+      for (const std::string& test : task.tests)
+        jobs.push_back({binary, test, lab.id + "." + task.id, task.alone});
     }
     for (const RubricMilestone& milestone : lab.milestones) {
-      jobs.push_back({binary, milestone.test, lab.id + "." + milestone.id});
+      jobs.push_back({binary, milestone.test, lab.id + "." + milestone.id, milestone.alone});
     }
   }
   return jobs;
@@ -127,6 +128,11 @@ void collect(const std::vector<Rubric>& labs, TestSource& source, Results& resul
       result.max_points = task.points;
       for (const std::string& test : task.tests) result.tests.push_back(source.take(lab, test));
       settle(result);
+      if (task.figure) {
+        for (const TestResult& test : result.tests) {
+          if (test.name == task.figure->test) result.figure = draw(*task.figure, test);
+        }
+      }
       results.tasks.push_back(std::move(result));
     }
     for (const RubricMilestone& milestone : lab.milestones) {

@@ -94,6 +94,11 @@ void append_task(xml_node body, const TaskResult& task, bool did_build) {
   for (const TestResult& test : task.tests) append_test(list, test);
   append_badge(append_element(row, "td", "verdict"), task.verdict);
   append_points(row.append_child("td"), task.points, task.max_points);
+  if (!task.figure) return;
+  // A row of its own, so that the figure is as wide as the table.
+  xml_node wide = append_element(append_element(body, "tr", "figure"), "td");
+  set(wide, "colspan", "4");
+  append_chart(wide.append_child("figure"), *task.figure);
 }
 
 void append_measure(xml_node list, const char* name, const std::optional<double>& value,

@@ -71,6 +71,7 @@ ul.tests details { margin: 0; }
 .measure dd { margin: 0; font-size: 1.35rem; font-weight: 600; font-variant-numeric: tabular-nums; }
 figure { margin: 8px 0 0; }
 figure svg { display: block; width: 100%; height: auto; border: 1px solid var(--line); border-radius: 8px; }
+tr.figure td { border-top: 0; padding: 0 22px 20px; }
 dl.machine { display: grid; grid-template-columns: max-content 1fr; gap: 4px 20px; margin: 0; padding: 0 22px 20px;
   font-size: 0.92rem; }
 dl.machine dt { color: var(--muted); } dl.machine dd { margin: 0; overflow-wrap: anywhere; }

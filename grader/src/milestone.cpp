@@ -40,33 +40,41 @@ std::vector<double> series_property(const TestResult& test, const std::string& n
   return values;
 }
 
-/// Nothing when the test ended before it recorded its series.
-std::optional<LineChart> draw(const RubricFigure& figure, const TestResult& test) {
-  LineChart chart{figure.title, figure.x_label, figure.y_label, {}};
-  const std::vector<double> xs = series_property(test, figure.x);
-  for (const RubricLine& line : figure.lines) {
-    std::vector<double> ys = series_property(test, line.series);
-    if (!ys.empty() && ys.size() == xs.size())
-      chart.lines.push_back({line.label, line.formula, xs, std::move(ys)});
-  }
-  if (chart.lines.empty()) return std::nullopt;
-  return chart;
-}
-
 /// Without a figure in the rubric: "step" is the horizontal axis and every other series is a line.
 RubricFigure default_figure(const RubricMilestone& milestone, const TestResult& test) {
-  RubricFigure figure{milestone.title, "step", "step", milestone.unit, {}};
+  RubricFigure figure;
+  figure.title = milestone.title;
+  figure.x = figure.x_label = "step";
+  figure.y_label = milestone.unit;
   for (const auto& [key, value] : test.properties) {
     if (!key.starts_with(kSeriesPrefix)) continue;
     const std::string name = key.substr(kSeriesPrefix.size());
     std::string label = name;
     std::replace(label.begin(), label.end(), '_', ' ');
-    if (name != figure.x) figure.lines.push_back({name, label, ""});
+    if (name == figure.x) continue;
+    RubricLine& line = figure.lines.emplace_back();
+    line.series = name;
+    line.label = label;
   }
   return figure;
 }
 
 }  // namespace
+
+std::optional<LineChart> draw(const RubricFigure& figure, const TestResult& test) {
+  LineChart chart{figure.title, figure.x_label, figure.y_label, {}, figure.x_scale, figure.y_scale};
+  for (const RubricLine& line : figure.lines) {
+    std::vector<double> xs = series_property(test, line.x.empty() ? figure.x : line.x);
+    std::vector<double> ys = series_property(test, line.series);
+    std::vector<double> marks =
+        line.marks.empty() ? std::vector<double>() : series_property(test, line.marks);
+    if (ys.empty() || ys.size() != xs.size()) continue;
+    chart.lines.push_back(
+        {line.label, line.formula, std::move(xs), std::move(ys), line.style, std::move(marks)});
+  }
+  if (chart.lines.empty()) return std::nullopt;
+  return chart;
+}
 
 MilestoneResult milestone_result(const Rubric& lab, const RubricMilestone& milestone, TestResult test) {
   MilestoneResult result;

@@ -23,25 +23,27 @@ Json test_json(const TestResult& test) {
           {"message", test.message}};
 }
 
-Json task_json(const TaskResult& task) {
-  Json tests = Json::array();
-  for (const TestResult& test : task.tests) tests.push_back(test_json(test));
-  return {{"lab", task.lab},
-          {"task", task.task},
-          {"number", task.number},
-          {"title", task.title},
-          {"points", task.points},
-          {"max_points", task.max_points},
-          {"verdict", verdict_name(task.verdict)},
-          {"tests", tests}};
-}
-
 Json series_json(const LineChart& figure) {
   Json series = Json::array();
   for (const Line& line : figure.lines) {
     series.push_back({{"label", line.label}, {"x", line.xs}, {"y", line.ys}});
   }
   return series;
+}
+
+Json task_json(const TaskResult& task) {
+  Json tests = Json::array();
+  for (const TestResult& test : task.tests) tests.push_back(test_json(test));
+  Json json = {{"lab", task.lab},
+               {"task", task.task},
+               {"number", task.number},
+               {"title", task.title},
+               {"points", task.points},
+               {"max_points", task.max_points},
+               {"verdict", verdict_name(task.verdict)},
+               {"tests", tests}};
+  if (task.figure) json["series"] = series_json(*task.figure);
+  return json;
 }
 
 Json milestone_json(const MilestoneResult& milestone) {

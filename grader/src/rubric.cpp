@@ -13,6 +13,35 @@ namespace grader {
 
 namespace {
 
+AxisScale read_scale(RubricReader& reader, const std::string& key) {
+  return reader.one_of(key, {"linear", "log"}) == "log" ? AxisScale::kLog : AxisScale::kLinear;
+}
+
+RubricLine read_line(RubricReader& reader) {
+  RubricLine line;
+  line.series = reader.text("series");
+  line.label = reader.text("label");
+  line.formula = reader.text_or("formula", "");
+  line.x = reader.text_or("x", "");
+  line.style = reader.one_of("style", {"line", "points"}) == "points" ? LineStyle::kPoints : LineStyle::kLine;
+  line.marks = reader.text_or("marks", "");
+  reader.refuse_unknown_keys();
+  return line;
+}
+
+/// Keys that both kinds of figure have.
+RubricFigure read_figure(RubricReader& reader) {
+  RubricFigure figure;
+  figure.title = reader.text("title");
+  figure.x = reader.text("x");
+  figure.x_label = reader.text("x_label");
+  figure.y_label = reader.text("y_label");
+  figure.x_scale = read_scale(reader, "x_scale");
+  figure.y_scale = read_scale(reader, "y_scale");
+  for (RubricReader& line : reader.tables("line")) figure.lines.push_back(read_line(line));
+  return figure;
+}
+
 RubricTask read_task(RubricReader reader) {
   RubricTask task;
   task.id = reader.text("id");
@@ -21,22 +50,16 @@ RubricTask read_task(RubricReader reader) {
   task.points = reader.positive("points");
   task.open = reader.text("open");
   task.tests = reader.texts("tests");
-  reader.refuse_unknown_keys();
-  return task;
-}
-
-RubricFigure read_figure(RubricReader reader) {
-  RubricFigure figure;
-  figure.title = reader.text("title");
-  figure.x = reader.text("x");
-  figure.x_label = reader.text("x_label");
-  figure.y_label = reader.text("y_label");
-  for (RubricReader& line : reader.tables("line")) {
-    figure.lines.push_back({line.text("series"), line.text("label"), line.text_or("formula", "")});
-    line.refuse_unknown_keys();
+  task.alone = reader.flag("alone");
+  if (std::optional<RubricReader> figure = reader.table_if("figure")) {
+    task.figure = read_figure(*figure);
+    task.figure->test = figure->text("test");
+    if (std::find(task.tests.begin(), task.tests.end(), task.figure->test) == task.tests.end())
+      figure->fail("test", fmt::format("'{}' is not a test of this task", task.figure->test));
+    figure->refuse_unknown_keys();
   }
   reader.refuse_unknown_keys();
-  return figure;
+  return task;
 }
 
 RubricMilestone read_milestone(RubricReader reader) {
@@ -49,7 +72,11 @@ RubricMilestone read_milestone(RubricReader reader) {
   milestone.unit = reader.text("unit");
   milestone.value_key = reader.text("value_key");
   milestone.threshold_key = reader.text("threshold_key");
-  if (std::optional<RubricReader> figure = reader.table_if("figure")) milestone.figure = read_figure(*figure);
+  milestone.alone = reader.flag("alone");
+  if (std::optional<RubricReader> figure = reader.table_if("figure")) {
+    milestone.figure = read_figure(*figure);
+    figure->refuse_unknown_keys();
+  }
   reader.refuse_unknown_keys();
   return milestone;
 }

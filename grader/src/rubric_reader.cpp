@@ -1,6 +1,7 @@
 #include "grader/rubric_reader.h"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 #include <toml++/toml.h>
 
 #include "kit/check.h"
@@ -32,6 +33,23 @@ int RubricReader::positive(const std::string& key) {
     fail(key, fmt::format("is {}, must be between 1 and {}", value->get(), kLargest));
   }
   return static_cast<int>(value->get());
+}
+
+std::string RubricReader::one_of(const std::string& key, const std::vector<std::string>& allowed) {
+  std::string value = text_or(key, allowed.front());
+  for (const std::string& known : allowed) {
+    if (value == known) return value;
+  }
+  fail(key, fmt::format("is '{}', must be one of: {}", value, fmt::join(allowed, ", ")));
+}
+
+bool RubricReader::flag(const std::string& key) {
+  known_.insert(key);
+  const toml::node* node = table_->get(key);
+  if (node == nullptr) return false;
+  const auto* value = node->as_boolean();
+  if (value == nullptr) fail(key, "must be true or false");
+  return value->get();
 }
 
 std::vector<std::string> RubricReader::texts(const std::string& key) {

@@ -5,6 +5,7 @@
 #include <exception>
 #include <map>
 #include <mutex>
+#include <optional>
 #include <thread>
 
 #include "grader/files.h"
@@ -23,17 +24,25 @@ class TestRun {
   TestRun(const std::vector<TestJob>& jobs, const RunOptions& options, Progress& progress)
       : jobs_(jobs), options_(options), progress_(progress), results_(jobs.size()) {}
 
-  /// Takes jobs until there are none, or until one could not be run at all.
+  /// The jobs that workers may take now.
+  void start_round(bool alone) {
+    round_.clear();
+    next_ = 0;
+    for (std::size_t i = 0; i < jobs_.size(); ++i) {
+      if (jobs_[i].alone == alone) round_.push_back(i);
+    }
+  }
+
+  /// Takes jobs of this round until there are none, or until one could not be run at all.
   void work() {
     try {
-      for (std::size_t i = next(); i < jobs_.size(); i = next()) {
-        const bool skip = out_of_patience(jobs_[i].group);
-        finish(i, skip ? not_run(jobs_[i]) : run(i));
+      for (std::optional<std::size_t> i = next(); i; i = next()) {
+        const bool skip = out_of_patience(jobs_[*i].group);
+        finish(*i, skip ? not_run(jobs_[*i]) : run(*i));
       }
     } catch (...) {
       const std::lock_guard lock(mutex_);
       if (!error_) error_ = std::current_exception();
-      next_ = jobs_.size();
     }
   }
 
@@ -43,9 +52,10 @@ class TestRun {
   }
 
  private:
-  std::size_t next() {
+  std::optional<std::size_t> next() {
     const std::lock_guard lock(mutex_);
-    return next_ < jobs_.size() ? next_++ : jobs_.size();
+    if (error_ || next_ == round_.size()) return std::nullopt;
+    return round_[next_++];
   }
 
   bool out_of_patience(const std::string& group) {
@@ -78,11 +88,13 @@ class TestRun {
                            {"GTEST_BREAK_ON_FAILURE", "0"}, {"GTEST_FAIL_FAST", "0"},
                            {"MALLOC_ARENA_MAX", "2"},       {"LC_ALL", "C.UTF-8"}};
     command.limits = options_.limits;
+    // What measures a machine keeps every core busy, and CPU time is counted over all of them.
+    if (job.alone) command.limits.cpu_seconds *= usable_cores();
     const ProcessResult process = run_process(command);
     const bool has_report = std::filesystem::is_regular_file(report);
     const std::string json = has_report ? read_file(report) : "";
     std::filesystem::remove(report);
-    TestResult test = classify_test(job.name, process, json, options_.limits);
+    TestResult test = classify_test(job.name, process, json, command.limits);
     // GoogleTest opens its report when the test is over, so half a report is not the test's doing.
     const bool cannot_report =
         process.output.find("Unable to open file \"" + report.string()) != std::string::npos;
@@ -107,7 +119,8 @@ class TestRun {
   std::mutex mutex_;  // guards all that follows
   std::vector<TestResult> results_;
   std::map<std::string, int> n_timeouts_;
-  std::size_t next_ = 0;
+  std::vector<std::size_t> round_;  // indices of jobs
+  std::size_t next_ = 0;            // in round_
   int n_done_ = 0;
   std::exception_ptr error_;
 };
@@ -130,12 +143,15 @@ Limits test_limits(bool has_sanitizers) {
 std::vector<TestResult> run_tests(const std::vector<TestJob>& jobs, const RunOptions& options,
                                   Progress& progress) {
   TestRun run(jobs, options, progress);
+  run.start_round(/*alone=*/false);
   {
     const int n_threads = options.n_jobs > 0 ? options.n_jobs : usable_cores();
     std::vector<std::jthread> threads;
     threads.reserve(static_cast<std::size_t>(n_threads));
     for (int i = 0; i < n_threads; ++i) threads.emplace_back([&run] { run.work(); });
   }
+  run.start_round(/*alone=*/true);
+  run.work();
   return run.take();
 }
 

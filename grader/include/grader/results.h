@@ -35,6 +35,7 @@ struct TaskResult {
   int max_points = 0;
   Verdict verdict = Verdict::kInfrastructureError;
   std::vector<TestResult> tests;
+  std::optional<LineChart> figure = {};
 
   /// The test whose message explains the verdict: the first whose verdict is the task's own. Null when all
   /// passed.

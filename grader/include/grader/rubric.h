@@ -5,8 +5,31 @@
 #include <string>
 #include <vector>
 
+#include "grader/figure.h"
+
 /// rubric.toml: what a lab's tasks are worth and which tests decide them.
 namespace grader {
+
+/// One line of a figure; `series`, `x` and `marks` name what the test recorded under "series.<name>".
+struct RubricLine {
+  std::string series;
+  std::string label;
+  std::string formula;
+  std::string x;  ///< the line's own horizontal axis; empty: the figure's
+  LineStyle style = LineStyle::kLine;
+  std::string marks;  ///< numbers to write at the points; may be empty
+};
+
+struct RubricFigure {
+  std::string title;
+  std::string x;  ///< series of the horizontal axis
+  std::string x_label;
+  std::string y_label;
+  AxisScale x_scale = AxisScale::kLinear;
+  AxisScale y_scale = AxisScale::kLinear;
+  std::vector<RubricLine> lines;
+  std::string test;  ///< of a task: which of its tests records the series
+};
 
 struct RubricTask {
   std::string id;
@@ -15,21 +38,8 @@ struct RubricTask {
   int points = 0;
   std::string open;  ///< file to open first, from the root of the tree
   std::vector<std::string> tests;
-};
-
-/// One line of a milestone's figure; `series` names what the test recorded under "series.<name>".
-struct RubricLine {
-  std::string series;
-  std::string label;
-  std::string formula;
-};
-
-struct RubricFigure {
-  std::string title;
-  std::string x;  ///< series of the horizontal axis
-  std::string x_label;
-  std::string y_label;
-  std::vector<RubricLine> lines;
+  bool alone = false;  ///< the tests measure time: nothing else runs beside them
+  std::optional<RubricFigure> figure;
 };
 
 struct RubricMilestone {
@@ -41,6 +51,7 @@ struct RubricMilestone {
   std::string unit;
   std::string value_key;      ///< property of the test that holds the measured value
   std::string threshold_key;  ///< property that holds what the value is held against
+  bool alone = false;         ///< the test measures time: nothing else runs beside it
   std::optional<RubricFigure> figure;
 };
 

@@ -27,6 +27,10 @@ class RubricReader {
   std::string text_or(const std::string& key, const std::string& fallback);
   /// A whole number above 0.
   int positive(const std::string& key);
+  /// One of `allowed`; the first when the key is missing.
+  std::string one_of(const std::string& key, const std::vector<std::string>& allowed);
+  /// true or false; false when the key is missing.
+  bool flag(const std::string& key);
   /// A list of strings, at least one, none empty.
   std::vector<std::string> texts(const std::string& key);
   RubricReader table(const std::string& key);

@@ -20,6 +20,9 @@ struct TestJob {
   std::filesystem::path binary;
   std::string name;
   std::string group;
+  /// It measures time: it runs when all others are done and nothing runs beside it, and may use its CPU time
+  /// on every core.
+  bool alone = false;
 };
 
 struct RunOptions {

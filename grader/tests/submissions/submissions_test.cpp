@@ -5,6 +5,7 @@
 
 #include <toml++/toml.h>
 #include <algorithm>
+#include <cstdlib>
 #include <filesystem>
 #include <map>
 #include <ostream>
@@ -82,13 +83,22 @@ struct Part {
   std::string id;
   int points;
   int max_points;
+  grader::Verdict verdict;
   std::vector<grader::TestResult> tests;
 };
 
+/// Submissions are graded side by side, and a milestone that measures time may then be too noisy to tell.
+/// That is no mistake of the grader: it says so instead of guessing, and takes nothing away silently.
+bool is_noise(const Part& part) {
+  return part.verdict == grader::Verdict::kInconclusive && part.tests.size() == 1 &&
+         part.tests.front().message.find("too noisy to tell") != std::string::npos;
+}
+
 std::vector<Part> parts(const grader::Results& results) {
   std::vector<Part> all;
-  for (const auto& task : results.tasks) all.push_back({task.task, task.points, task.max_points, task.tests});
-  for (const auto& m : results.milestones) all.push_back({m.id, m.points, m.max_points, {m.test}});
+  for (const auto& task : results.tasks)
+    all.push_back({task.task, task.points, task.max_points, task.verdict, task.tests});
+  for (const auto& m : results.milestones) all.push_back({m.id, m.points, m.max_points, m.verdict, {m.test}});
   return all;
 }
 
@@ -119,6 +129,7 @@ std::vector<Submission> registered() {
 class SubmissionTest : public ::testing::TestWithParam<Submission> {};
 
 TEST_P(SubmissionTest, EarnsExactlyWhatItShould) {
+  ::setenv("KIT_QUICK", "1", 1);  // for the graded processes: what measures this machine measures little
   const Expectation expected = read_expectation(GetParam());
   const grader::Results results = grade(GetParam().lab, "submission_" + GetParam().name);
   const std::string said = messages(results);
@@ -126,7 +137,7 @@ TEST_P(SubmissionTest, EarnsExactlyWhatItShould) {
 
   std::set<std::string> lost;
   for (const Part& part : parts(results)) {
-    if (part.points == part.max_points) continue;
+    if (part.points == part.max_points || is_noise(part)) continue;
     lost.insert(part.id);
     EXPECT_EQ(part.points, 0) << part.id;
   }
@@ -193,10 +204,14 @@ TEST(Stubs, FailEveryTestByNamingTheTask) {
 }
 
 TEST(Solutions, EarnEveryPoint) {
+  ::unsetenv("KIT_QUICK");
   for (const std::string& lab : labs()) {
     const grader::Results results = grade(lab, "solution");
     EXPECT_GT(results.max_score(), 0);
-    EXPECT_EQ(results.score(), results.max_score()) << messages(results);
+    int noise = 0;
+    for (const Part& part : parts(results)) noise += is_noise(part) ? part.max_points : 0;
+    EXPECT_EQ(noise, results.undecided_points()) << messages(results);
+    EXPECT_EQ(results.score() + noise, results.max_score()) << messages(results);
   }
 }
 
