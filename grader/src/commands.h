@@ -19,5 +19,8 @@ void add_grade_command(CLI::App& app, Context& context);
 void add_list_command(CLI::App& app, Context& context);
 void add_doctor_command(CLI::App& app, Context& context);
 void add_generate_command(CLI::App& app, Context& context);
+void add_gpu_command(CLI::App& app, Context& context);
+void add_kernel_command(CLI::App& app, Context& context);
+void add_plan_command(CLI::App& app, Context& context);
 
 }  // namespace grader

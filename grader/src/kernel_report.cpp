@@ -162,7 +162,9 @@ std::string kernel_table(const std::vector<KernelLaunches>& kernels, const kit::
   std::string test;
   for (const KernelLaunches& kernel : kernels) {
     if (kernel.test != test) {
-      text += fmt::format("\n{}\n", kernel.test);
+      text += fmt::format("\n{:<50}sectors or\n", kernel.test);
+      text += fmt::format("    {:<14}{:>12}{:>12}{:>12}{:>12}{:>11}{:>10}\n", "", "requests", "wavefronts",
+                          "ideal", "a request", "efficiency", "threads");
       test = kernel.test;
     }
     text += fmt::format("  {} <<<{}, {}>>>{}", short_name(kernel.kernel), dim_text(kernel.grid),
@@ -172,10 +174,7 @@ std::string kernel_table(const std::vector<KernelLaunches>& kernels, const kit::
       text += fmt::format(", {} of shared memory", format_bytes(double(kernel.shared_bytes)));
     if (kernel.barriers > 0) text += fmt::format(", {} barriers", format_number(double(kernel.barriers)));
     if (kernel.shuffles > 0) text += fmt::format(", {} shuffles", format_number(double(kernel.shuffles)));
-    text += fmt::format("\n    {:<14}{:>12}{:>12}{:>12}{:>12}{:>11}{:>10}\n", "", "requests", "sectors or",
-                        "ideal", "a request", "useful or", "threads");
-    text += fmt::format("    {:<14}{:>12}{:>12}{:>12}{:>12}{:>11}{:>10}\n", "", "", "wavefronts", "", "",
-                        "conflicts", "active");
+    text += "\n";
     for (const KernelCounts& counts : kernel.totals) text += counts_row(counts);
     text += fmt::format("    floor: {} bytes to and from memory take {:.3g} us on {} at {:.0f} GB/s\n",
                         format_number(static_cast<double>(kernel.global_bytes)),
@@ -183,13 +182,14 @@ std::string kernel_table(const std::vector<KernelLaunches>& kernels, const kit::
                         device.name, device.bandwidth_bytes_per_s / 1e9);
   }
   if (kernels.empty()) return "no kernel was launched\n";
-  return text +
-         "\nNsight Compute's names: requests l1tex__t_requests_pipe_lsu_mem_global_op_{ld,st}, sectors "
-         "memory_l2_theoretical_sectors_global,\nwavefronts memory_l1_wavefronts_shared, ideal ..._ideal, "
-         "active "
-         "smsp__thread_inst_executed_per_inst_executed (here: of memory\ninstructions). Useful: bytes asked "
-         "for / bytes "
-         "of the sectors. Conflicts: wavefronts / ideal. The floor assumes no cache.\n";
+  return text + R"(
+Efficiency: in global memory, bytes asked for / bytes of the sectors; in shared memory, wavefronts / ideal (1.0 x: no bank
+conflicts). The floor assumes that no sector is found in a cache. Nsight Compute's names:
+  requests    l1tex__t_requests_pipe_lsu_mem_global_op_{ld,st}
+  sectors     memory_l2_theoretical_sectors_global, ideal ..._ideal
+  wavefronts  memory_l1_wavefronts_shared, ideal ..._ideal
+  threads     smsp__thread_inst_executed_per_inst_executed, here of memory instructions only
+)";
 }
 
 std::string annotate_source(const std::vector<KernelLaunches>& kernels) {

@@ -36,7 +36,8 @@ int run(const grader::Context& context) {
 }  // namespace
 
 int main(int argc, char** argv) {
-  CLI::App app("Memory Wall Labs: grade the labs, list them, check the machine, tell a story", "grader");
+  CLI::App app("Memory Wall Labs: grade the labs, list them, check the machine, tell a story, plan memory",
+               "grader");
   grader::Context context;
   // KIT_ROOT and KIT_BUILD_DIR are how ./kit tells where it works; --root is for tests.
   context.root = from_environment("KIT_ROOT", GRADER_SOURCE_ROOT);
@@ -47,6 +48,9 @@ int main(int argc, char** argv) {
   add_list_command(app, context);
   add_doctor_command(app, context);
   add_generate_command(app, context);
+  add_gpu_command(app, context);
+  add_kernel_command(app, context);
+  add_plan_command(app, context);
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {

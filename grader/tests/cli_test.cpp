@@ -75,6 +75,9 @@ TEST_F(CliTest, LowScoreIsStillGraded) {
 TEST_F(CliTest, FailUnderComparesWithTheScore) {
   expect(0, {"grade", "--fail-under", "15"});
   expect(1, {"grade", "--fail-under", "15.5"});
+  tree_.add_task("noisy", R"(["Bad.Skips"])");  // 15 of 25 points, 10 undecided
+  expect(3, {"grade", "--fail-under", "20"});
+  expect(1, {"grade", "--fail-under", "26"});
 }
 
 TEST_F(CliTest, BadUsageIsTwo) {
@@ -114,6 +117,38 @@ TEST_F(CliTest, HelpIsZeroAndShowsEveryOption) {
                              "--no-cache", "--impl", "--print-ids"}) {
     EXPECT_NE(generate.find(option), std::string::npos) << option;
   }
+}
+
+TEST_F(CliTest, GpuHelpShowsEveryOption) {
+  const std::string gpu = expect(0, {"gpu", "--help"});
+  for (const char* option : {"--json", "--architectures"})
+    EXPECT_NE(gpu.find(option), std::string::npos) << option;
+}
+
+TEST_F(CliTest, GpuWithoutOneIsThreeAndSaysWhatWasLookedFor) {
+  if (std::filesystem::exists("/dev/nvidia0")) GTEST_SKIP() << "there is a GPU";
+  const std::string output = expect(3, {"gpu"});
+  for (const char* words : {"no GPU", "nvidia-smi", "/dev/nvidia0"})
+    EXPECT_NE(output.find(words), std::string::npos) << words << " in " << output;
+}
+
+TEST_F(CliTest, PlanHelpShowsEveryOption) {
+  const std::string plan = expect(0, {"plan", "--help"});
+  for (const char* option : {"--impl", "--model", "--device", "--batch", "--seq", "--dtype", "--kv-dtype",
+                             "--group-size", "--devices", "--operations", "--json"}) {
+    EXPECT_NE(plan.find(option), std::string::npos) << option;
+  }
+}
+
+TEST_F(CliTest, PlanBecomesTheToolWithEveryArgument) {
+  tree_.set_build_command("lab01_plan_student", "true");
+  grader_tests::write_script(tree_.build_dir() / "lab01_memory_bandwidth" / "lab01_plan_student",
+                             "#!/bin/sh\nfor a; do echo \"<$a>\"; done\nexit 5\n");
+  const std::string output =
+      expect(5, {"plan", "--batch", "16", "--model", "m", "--impl", "student", "--kv-dtype", "int8"});
+  EXPECT_NE(output.find("<--model>\n<m>\n<--batch>\n<16>\n<--kv-dtype>\n<int8>\n"), std::string::npos)
+      << output;
+  EXPECT_EQ(output.find("--impl"), std::string::npos);
 }
 
 TEST_F(CliTest, ListShowsPointsAndTests) {

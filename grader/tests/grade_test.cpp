@@ -61,6 +61,53 @@ TEST_F(GradeTest, OneBadTestCostsItsTaskAlone) {
   EXPECT_EQ(results.tasks.at(1).reason()->message, "file.cpp:1\nexpected 1, got 2");
 }
 
+TEST_F(GradeTest, TestsThatMeasureTimeRunWhenAllOthersAreDone) {
+  tree_.add_task("first", R"(["Good.A", "Good.B"]
+alone = true
+figure = {test = "Good.A", title = "t", x = "x", x_label = "x", y_label = "y", line = [{series = "s", label = "l"}]})");
+  tree_.add_task("second", R"(["Good.C", "Good.D"])");
+  struct Order : grader::Progress {
+    void tested(int, int, std::string_view name, Verdict) override { names.emplace_back(name); }
+    std::vector<std::string> names;
+  } order;
+  grader::GradeOptions options;
+  options.root = tree_.root();
+  options.build_dir = tree_.build_dir();
+  options.build = false;
+  options.n_jobs = 2;
+  const grader::Results results = grader::grade(options, order);
+  EXPECT_EQ(results.score(), 20);
+  EXPECT_FALSE(results.tasks.at(0).figure.has_value()) << "nothing was recorded";
+  ASSERT_EQ(order.names.size(), 4U);
+  EXPECT_EQ(order.names[2], "Good.A");
+  EXPECT_EQ(order.names[3], "Good.B");
+}
+
+TEST_F(GradeTest, FigureOfATaskIsDrawnFromItsTest) {
+  tree_.add_task("one", R"(["Good.A", "Fast.Enough"]
+[task.figure]
+test = "Fast.Enough"
+title = "t"
+x = "step"
+x_label = "x"
+y_label = "y"
+x_scale = "log"
+[[task.figure.line]]
+series = "with_cache"
+label = "points"
+style = "points"
+marks = "step"
+)");
+  const grader::Results results = grade();
+  ASSERT_TRUE(results.tasks.at(0).figure.has_value());
+  const grader::LineChart& chart = *results.tasks.at(0).figure;
+  EXPECT_EQ(chart.x_scale, grader::AxisScale::kLog);
+  EXPECT_EQ(chart.y_scale, grader::AxisScale::kLinear);
+  EXPECT_EQ(chart.lines.at(0).style, grader::LineStyle::kPoints);
+  EXPECT_EQ(chart.lines.at(0).ys, (std::vector<double>{4, 5, 6}));
+  EXPECT_EQ(chart.lines.at(0).marks, (std::vector<double>{1, 2, 3}));
+}
+
 TEST_F(GradeTest, StubIsNotImplemented) {
   EXPECT_EQ(verdict_of("Bad.Stub"), Verdict::kNotImplemented);
 }

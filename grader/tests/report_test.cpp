@@ -67,6 +67,15 @@ TEST(Html, HoldsTheFigureAndTheScore) {
   EXPECT_EQ(document.select_nodes("//*[@class='notice']").size(), 0U);
 }
 
+TEST(Html, TaskMayHaveAFigureAsWideAsTheTable) {
+  grader::Results results = grader_tests::sample_results();
+  results.tasks[0].figure = results.milestones[0].figure;
+  const pugi::xml_document document = parse(grader::to_html(results));
+  EXPECT_EQ(
+      document.select_nodes("//tr[@class='figure']/td[@colspan='4']/figure/*[local-name()='svg']").size(),
+      1U);
+}
+
 TEST(Html, SaysLoudlyWhenPointsAreUndecided) {
   grader::Results results = grader_tests::sample_results();
   results.tasks[0].verdict = grader::Verdict::kInconclusive;
@@ -86,6 +95,32 @@ TEST(Figure, IsAStandAloneSvg) {
 TEST(Figure, LeavesOutLinesWithoutData) {
   const grader::LineChart chart{"t", "x", "y", {{"empty", "", {}, {}}, {"ragged", "", {1, 2}, {1}}}};
   EXPECT_EQ(grader::chart_svg(chart).find("polyline"), std::string::npos);
+}
+
+TEST(Figure, LogAxesAndPoints) {
+  grader::LineChart chart;
+  chart.title = "t";
+  chart.x_scale = chart.y_scale = grader::AxisScale::kLog;
+  chart.lines = {{"roof", "", {1, 10, 100}, {10, 100, 100}},
+                 {"measured", "", {1, 10}, {10, 100}, grader::LineStyle::kPoints, {7, 8}},
+                 {"zero has no place", "", {0, 1}, {1, 1}}};
+  const pugi::xml_document document = parse(grader::chart_svg(chart));
+  EXPECT_EQ(document.select_nodes("//polyline").size(), 1U);
+  // The end of the line, two points, and the points' entry in the legend.
+  EXPECT_EQ(document.select_nodes("//circle").size(), 4U);
+  EXPECT_EQ(document.select_nodes("//text[.='7']").size(), 1U);
+  // Decades are equally far apart: the roof's first two points and its ridge.
+  EXPECT_STREQ(document.select_node("//polyline").node().attribute("points").value(),
+               "78.0,370.0 389.0,84.0 700.0,84.0");
+}
+
+TEST(Figure, LogTicksAreRoundAndCoverTheData) {
+  EXPECT_EQ(grader::log_ticks(1, 100), (std::vector<double>{1, 2, 5, 10, 20, 50, 100}));
+  EXPECT_EQ(grader::log_ticks(0.25, 31), (std::vector<double>{0.2, 0.5, 1, 2, 5, 10, 20, 50}));
+  EXPECT_EQ(grader::log_ticks(3, 4), (std::vector<double>{2, 5}));
+  EXPECT_EQ(grader::log_ticks(7, 7), (std::vector<double>{5, 10}));
+  EXPECT_EQ(grader::log_ticks(1, 1), (std::vector<double>{1, 10}));
+  EXPECT_EQ(grader::log_ticks(2, 90000), (std::vector<double>{1, 10, 100, 1000, 10000, 100000}));
 }
 
 TEST(Figure, TicksAreRoundAndCoverTheData) {

@@ -69,6 +69,31 @@ class RubricTest : public ::testing::Test {
   grader::ScratchFolder folder_{std::filesystem::temp_directory_path()};
 };
 
+TEST_F(RubricTest, FiguresAndFlagsAreChecked) {
+  EXPECT_NE(complaint("unit = \"tokens\"", "unit = \"tokens\"\nalone = 1")
+                .find("key 'alone' must be true or false"),
+            std::string::npos);
+  const std::string figure =
+      "tests = [\"B.One\"]\n[task.figure]\ntitle = \"t\"\nx = \"x\"\nx_label = \"x\"\ny_label = \"y\"\n";
+  const std::string line = "[[task.figure.line]]\nseries = \"s\"\nlabel = \"l\"\n";
+  EXPECT_NE(complaint("tests = [\"B.One\"]", figure + "test = \"A.One\"\n" + line)
+                .find("'A.One' is not a test of this"),
+            std::string::npos);
+  EXPECT_NE(complaint("tests = [\"B.One\"]", figure + "test = \"B.One\"\nx_scale = \"cubic\"\n" + line)
+                .find("key 'x_scale' is 'cubic', must be one of: linear, log"),
+            std::string::npos);
+  std::string text = kGood;
+  text.replace(text.find("tests = [\"B.One\"]"), 17,
+               figure + "test = \"B.One\"\nx_scale = \"log\"\n" + line + "style = \"points\"\nx = \"own\"\n");
+  const grader::Rubric rubric = load(text);
+  ASSERT_TRUE(rubric.tasks.at(1).figure.has_value());
+  EXPECT_EQ(rubric.tasks.at(1).figure->x_scale, grader::AxisScale::kLog);
+  EXPECT_EQ(rubric.tasks.at(1).figure->y_scale, grader::AxisScale::kLinear);
+  EXPECT_EQ(rubric.tasks.at(1).figure->lines.at(0).style, grader::LineStyle::kPoints);
+  EXPECT_EQ(rubric.tasks.at(1).figure->lines.at(0).x, "own");
+  EXPECT_FALSE(rubric.tasks.at(1).alone);
+}
+
 TEST_F(RubricTest, ReadsTasksInOrderAndAddsPoints) {
   const grader::Rubric rubric = load(kGood);
   EXPECT_EQ(rubric.id, "lab07");

@@ -2,6 +2,7 @@
 
 #include "kit/cuda/kernel.h"
 
+// Longer than other .cu files: one place for everything that nvcc and the executor must agree on.
 namespace language {
 
 namespace {

@@ -2,11 +2,12 @@
 
 #include <cuda_runtime_api.h>
 
-/// Errors of the CUDA runtime as kit::Error. Needs NVIDIA's headers: only code of the GPU back end includes it.
+/// Errors of the CUDA runtime as kit::Error. Needs NVIDIA's headers: only code of the GPU back end includes
+/// it.
 namespace kit::cuda::detail {
 
-/// Nothing when `error` is cudaSuccess; else throws kit::Error with the expression, the error's name and description,
-/// file and line. Clears the runtime's last error, so that the next check tells of its own call.
+/// Nothing when `error` is cudaSuccess; else throws kit::Error with the expression, the error's name and
+/// description, file and line. Clears the runtime's last error, so that the next check tells of its own call.
 void check_cuda(cudaError_t error, const char* expression, const char* file, int line);
 
 }  // namespace kit::cuda::detail

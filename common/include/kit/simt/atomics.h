@@ -1,7 +1,7 @@
 #pragma once
 
-/// CUDA's atomic functions for the SIMT executor: atomic between all threads of a launch, on global and on shared
-/// memory. Each returns the old value.
+/// CUDA's atomic functions for the SIMT executor: atomic between all threads of a launch, on global and on
+/// shared memory. Each returns the old value.
 // NOLINTBEGIN(readability-identifier-naming,bugprone-macro-parentheses)
 
 namespace kit::simt::detail {
@@ -16,20 +16,20 @@ T atomic_compare_and_swap(T* address, T expected, T desired);
 
 }  // namespace kit::simt::detail
 
-#define KIT_SIMT_ATOMIC(function, op, T)                                               \
-  inline __attribute__((always_inline)) T function(T* address, T operand) {            \
+#define KIT_SIMT_ATOMIC(function, op, T)                                                 \
+  inline __attribute__((always_inline)) T function(T* address, T operand) {              \
     return kit::simt::detail::atomic(kit::simt::detail::AtomicOp::op, address, operand); \
   }
-#define KIT_SIMT_ATOMIC_INTEGER(T)                                                     \
-  KIT_SIMT_ATOMIC(atomicAdd, kAdd, T)                                                  \
-  KIT_SIMT_ATOMIC(atomicExch, kExchange, T)                                            \
-  KIT_SIMT_ATOMIC(atomicMin, kMin, T)                                                  \
-  KIT_SIMT_ATOMIC(atomicMax, kMax, T)                                                  \
-  KIT_SIMT_ATOMIC(atomicAnd, kAnd, T)                                                  \
-  KIT_SIMT_ATOMIC(atomicOr, kOr, T)                                                    \
-  KIT_SIMT_ATOMIC(atomicXor, kXor, T)                                                  \
+#define KIT_SIMT_ATOMIC_INTEGER(T)                                                       \
+  KIT_SIMT_ATOMIC(atomicAdd, kAdd, T)                                                    \
+  KIT_SIMT_ATOMIC(atomicExch, kExchange, T)                                              \
+  KIT_SIMT_ATOMIC(atomicMin, kMin, T)                                                    \
+  KIT_SIMT_ATOMIC(atomicMax, kMax, T)                                                    \
+  KIT_SIMT_ATOMIC(atomicAnd, kAnd, T)                                                    \
+  KIT_SIMT_ATOMIC(atomicOr, kOr, T)                                                      \
+  KIT_SIMT_ATOMIC(atomicXor, kXor, T)                                                    \
   inline __attribute__((always_inline)) T atomicCAS(T* address, T expected, T desired) { \
-    return kit::simt::detail::atomic_compare_and_swap(address, expected, desired);     \
+    return kit::simt::detail::atomic_compare_and_swap(address, expected, desired);       \
   }
 KIT_SIMT_ATOMIC_INTEGER(int)
 KIT_SIMT_ATOMIC_INTEGER(unsigned)

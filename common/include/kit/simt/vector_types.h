@@ -2,8 +2,9 @@
 
 /// CUDA's vector types for the SIMT executor.
 ///
-/// A float4 that is loaded, changed and stored would be taken apart by the host compiler into four 4-byte accesses.
-/// On a GPU it is one 16-byte access. So copies go through the executor, which sees one access of the full width.
+/// A float4 that is loaded, changed and stored would be taken apart by the host compiler into four 4-byte
+/// accesses. On a GPU it is one 16-byte access. So copies go through the executor, which sees one access of
+/// the full width.
 // NOLINTBEGIN(bugprone-reserved-identifier,readability-identifier-naming,bugprone-macro-parentheses)
 
 extern "C" {
@@ -12,34 +13,34 @@ void kit_simt_copy8(void* to, const void* from);
 void kit_simt_copy16(void* to, const void* from);
 }
 
-#define KIT_SIMT_COPIES(Type, n_bytes)                                               \
-  Type() = default;                                                                  \
-  inline __attribute__((always_inline)) Type(const Type& other) {                    \
-    kit_simt_copy##n_bytes(this, &other);                                            \
-  }                                                                                  \
-  inline __attribute__((always_inline)) Type& operator=(const Type& other) {         \
-    kit_simt_copy##n_bytes(this, &other);                                            \
-    return *this;                                                                    \
+#define KIT_SIMT_COPIES(Type, n_bytes)                                       \
+  Type() = default;                                                          \
+  inline __attribute__((always_inline)) Type(const Type& other) {            \
+    kit_simt_copy##n_bytes(this, &other);                                    \
+  }                                                                          \
+  inline __attribute__((always_inline)) Type& operator=(const Type& other) { \
+    kit_simt_copy##n_bytes(this, &other);                                    \
+    return *this;                                                            \
   }
 
-#define KIT_SIMT_VECTOR2(Type, T, n_bytes)                                           \
-  struct alignas(n_bytes) Type {                                                     \
-    T x, y;                                                                          \
-    KIT_SIMT_COPIES(Type, n_bytes)                                                   \
-    constexpr Type(T x_, T y_) : x(x_), y(y_) {}                                     \
-  };                                                                                 \
-  constexpr Type make_##Type(T x, T y) {                                             \
-    return {x, y};                                                                   \
+#define KIT_SIMT_VECTOR2(Type, T, n_bytes)       \
+  struct alignas(n_bytes) Type {                 \
+    T x, y;                                      \
+    KIT_SIMT_COPIES(Type, n_bytes)               \
+    constexpr Type(T x_, T y_) : x(x_), y(y_) {} \
+  };                                             \
+  constexpr Type make_##Type(T x, T y) {         \
+    return {x, y};                               \
   }
 
-#define KIT_SIMT_VECTOR4(Type, T, n_bytes)                                           \
-  struct alignas(n_bytes) Type {                                                     \
-    T x, y, z, w;                                                                    \
-    KIT_SIMT_COPIES(Type, n_bytes)                                                   \
-    constexpr Type(T x_, T y_, T z_, T w_) : x(x_), y(y_), z(z_), w(w_) {}           \
-  };                                                                                 \
-  constexpr Type make_##Type(T x, T y, T z, T w) {                                   \
-    return {x, y, z, w};                                                             \
+#define KIT_SIMT_VECTOR4(Type, T, n_bytes)                                 \
+  struct alignas(n_bytes) Type {                                           \
+    T x, y, z, w;                                                          \
+    KIT_SIMT_COPIES(Type, n_bytes)                                         \
+    constexpr Type(T x_, T y_, T z_, T w_) : x(x_), y(y_), z(z_), w(w_) {} \
+  };                                                                       \
+  constexpr Type make_##Type(T x, T y, T z, T w) {                         \
+    return {x, y, z, w};                                                   \
   }
 
 KIT_SIMT_VECTOR2(float2, float, 8)

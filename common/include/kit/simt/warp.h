@@ -4,8 +4,8 @@
 #include <cstring>
 #include <type_traits>
 
-/// CUDA's warp functions for the SIMT executor: shuffles, votes and reductions. Every lane that the mask names must
-/// arrive; the launch fails where one cannot.
+/// CUDA's warp functions for the SIMT executor: shuffles, votes and reductions. Every lane that the mask
+/// names must arrive; the launch fails where one cannot.
 // NOLINTBEGIN(bugprone-reserved-identifier,readability-identifier-naming)
 
 namespace kit::simt::detail {
@@ -31,8 +31,8 @@ enum class WarpOp : std::uint8_t {
   kXor,
 };
 
-/// Waits for the lanes of `mask` and returns this lane's result. `argument` is the source lane or the delta of a
-/// shuffle, `width` its segment.
+/// Waits for the lanes of `mask` and returns this lane's result. `argument` is the source lane or the delta
+/// of a shuffle, `width` its segment.
 std::uint64_t warp_collective(WarpOp op, unsigned mask, std::uint64_t value, int argument, int width);
 
 template <class T>
@@ -48,12 +48,12 @@ inline __attribute__((always_inline)) T shuffle(WarpOp op, unsigned mask, T valu
 
 }  // namespace kit::simt::detail
 
-#define KIT_SIMT_SHUFFLE(function, op, Argument)                                                          \
-  template <class T>                                                                                      \
-  inline __attribute__((always_inline)) T function(unsigned mask, T value, Argument argument,             \
-                                                   int width = 32) {                                      \
-    return kit::simt::detail::shuffle(kit::simt::detail::WarpOp::op, mask, value, static_cast<int>(argument), \
-                                      width);                                                             \
+#define KIT_SIMT_SHUFFLE(function, op, Argument)                                              \
+  template <class T>                                                                          \
+  inline __attribute__((always_inline)) T function(unsigned mask, T value, Argument argument, \
+                                                   int width = 32) {                          \
+    return kit::simt::detail::shuffle(kit::simt::detail::WarpOp::op, mask, value,             \
+                                      static_cast<int>(argument), width);                     \
   }
 KIT_SIMT_SHUFFLE(__shfl_sync, kShuffle, int)
 KIT_SIMT_SHUFFLE(__shfl_up_sync, kShuffleUp, unsigned)
@@ -81,10 +81,10 @@ inline __attribute__((always_inline)) unsigned __match_any_sync(unsigned mask, T
       kit::simt::detail::warp_collective(kit::simt::detail::WarpOp::kMatchAny, mask, bits, 0, 32));
 }
 
-#define KIT_SIMT_REDUCE(function, op, T)                                                                  \
-  inline __attribute__((always_inline)) T function(unsigned mask, T value) {                              \
-    return static_cast<T>(kit::simt::detail::warp_collective(kit::simt::detail::WarpOp::op, mask,         \
-                                                             static_cast<std::uint32_t>(value), 0, 32));  \
+#define KIT_SIMT_REDUCE(function, op, T)                                                                 \
+  inline __attribute__((always_inline)) T function(unsigned mask, T value) {                             \
+    return static_cast<T>(kit::simt::detail::warp_collective(kit::simt::detail::WarpOp::op, mask,        \
+                                                             static_cast<std::uint32_t>(value), 0, 32)); \
   }
 KIT_SIMT_REDUCE(__reduce_add_sync, kAddSigned, int)
 KIT_SIMT_REDUCE(__reduce_add_sync, kAddUnsigned, unsigned)
