@@ -77,17 +77,23 @@ Sentence memory_sentence(const Fault& fault, const AddressText& address_text) {
 }
 
 Sentence race_sentence(const Fault& fault, const AddressText& address_text) {
-  const std::string other = fault.other_wrote ? "written" : "read";
+  const std::string done = fault.other_wrote ? "written" : "read";
+  // Of several readers only the last is known, which may be the writer itself.
   if (fault.kind == FaultKind::kSharedRace) {
-    return {
-        fmt::format("race on shared memory: {}, {}, which thread {} has {} at {} with no barrier in between",
-                    access_text(fault), address_text(fault), to_string(fault.other_thread_idx), other,
-                    where(fault.other_code_address)),
-        "a missing __syncthreads() (or __syncwarp() within a warp) between the two lines"};
+    const std::string me = to_string(fault.thread_idx);
+    const std::string other = to_string(fault.other_thread_idx);
+    return {fmt::format("race on shared memory: {}, {}, which {} has {} at {} with no barrier in between",
+                        access_text(fault), address_text(fault),
+                        other == me ? "another thread" : "thread " + other, done,
+                        where(fault.other_code_address)),
+            "a missing __syncthreads() (or __syncwarp() within a warp) between the two lines"};
   }
-  return {fmt::format(
-              "race on device memory: {}, {}, which thread block {} (counted through) has {} in this launch",
-              access_text(fault), address_text(fault), fault.other_block, other),
+  const bool is_me = fault.other_block == static_cast<std::uint64_t>(fault.value);
+  return {fmt::format("race on device memory: {}, {}, which {} has {} in this launch", access_text(fault),
+                      address_text(fault),
+                      is_me ? "another thread block"
+                            : fmt::format("thread block {} (counted through)", fault.other_block),
+                      done),
           "thread blocks run in any order: give each its own elements, use an atomic, or a second launch"};
 }
 

@@ -175,24 +175,31 @@ T apply(AtomicOp op, T* address, T operand) {
 }
 
 template <int width>
-inline void on_atomic(const void* address, std::uintptr_t code_address) {
+inline void before_atomic(const void* address, std::uintptr_t code_address) {
   Tracer* tracer = current_tracer;
   if (tracer == nullptr) return;
   tracer->on_access<width, Access::kAtomic>(reinterpret_cast<std::uintptr_t>(address), code_address);
-  tracer->note_atomic();
+  tracer->note_release();
+}
+
+inline void after_atomic() {
+  if (current_tracer != nullptr) current_tracer->note_acquire();
 }
 
 }  // namespace
 
 template <class T>
 T atomic(AtomicOp op, T* address, T operand) {
-  on_atomic<sizeof(T)>(address, KIT_CODE_ADDRESS);
-  return apply(op, address, operand);
+  before_atomic<sizeof(T)>(address, KIT_CODE_ADDRESS);
+  const T old = apply(op, address, operand);
+  after_atomic();
+  return old;
 }
 template <class T>
 T atomic_compare_and_swap(T* address, T expected, T desired) {
-  on_atomic<sizeof(T)>(address, KIT_CODE_ADDRESS);
+  before_atomic<sizeof(T)>(address, KIT_CODE_ADDRESS);
   std::atomic_ref<T>(*address).compare_exchange_strong(expected, desired);
+  after_atomic();
   return expected;
 }
 

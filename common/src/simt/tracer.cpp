@@ -13,10 +13,6 @@ namespace kit::simt::detail {
 
 namespace {
 
-std::uint64_t load_relaxed(const std::uint64_t& cell) {
-  return std::atomic_ref(const_cast<std::uint64_t&>(cell)).load(std::memory_order_relaxed);
-}
-
 // Bytes [address, address + width) of their words, as masks of four bits; a width above 4 covers whole words.
 unsigned byte_mask(std::uintptr_t address, int width) {
   return width >= 4 ? 15U : ((1U << width) - 1) << (address & 3U);
@@ -164,48 +160,55 @@ inline void Tracer::check_global_state(std::uint8_t* state, std::uintptr_t addre
   }
 }
 
+// Blocks run at the same time, so a cell is changed by compare-and-swap: of two that race, the second sees
+// the first.
 inline void Tracer::check_global_race(std::uint64_t& cell, unsigned bytes, Access access,
                                       std::uintptr_t address, int width, std::uintptr_t code_address) {
-  RaceCell now{load_relaxed(cell)};
-  if (now.tag() != launch_tag_) now.bits = launch_tag_ << 54;
-  const std::uint64_t writer = now.writer();
-  const std::uint64_t reader = now.reader();
-  bool race = writer != 0 && writer != block_id_ && (now.written() & bytes) != 0 &&
-              !(access == Access::kAtomic && now.atomic());
-  bool with_reader = false;
-  if (access != Access::kLoad && reader != 0 && (reader != block_id_ || now.several_readers()) &&
-      (now.read() & bytes) != 0) {
-    race = with_reader = true;
-  }
-  if (race) [[unlikely]] {
-    const std::uint64_t other = with_reader ? reader : writer;
-    if (!is_ordered_after(other - 1)) {
-      Fault fault{.kind = FaultKind::kGlobalRace,
-                  .code_address = code_address,
-                  .address = address,
-                  .width = width,
-                  .access = access};
-      fault.other_block = other - 1;
-      fault.other_wrote = !with_reader;
-      fail(fault);
+  const std::atomic_ref<std::uint64_t> shared(cell);
+  std::uint64_t found = shared.load(std::memory_order_relaxed);
+  for (;;) {
+    RaceCell now{found};
+    if (now.tag() != launch_tag_) now.bits = launch_tag_ << 54;
+    const std::uint64_t writer = now.writer();
+    const std::uint64_t reader = now.reader();
+    // A read beside atomic updates is no fault: it is how a loop around atomicCAS begins.
+    const bool with_writer = writer != 0 && writer != block_id_ && (now.written() & bytes) != 0 &&
+                             !(access != Access::kStore && now.atomic());
+    const bool with_reader = access == Access::kStore && reader != 0 &&
+                             (reader != block_id_ || now.several_readers()) && (now.read() & bytes) != 0;
+    if (with_writer || with_reader) [[unlikely]] {
+      const std::uint64_t other = (with_writer ? writer : reader) - 1;
+      if (!is_ordered_after(other)) {
+        Fault fault{.kind = FaultKind::kGlobalRace,
+                    .code_address = code_address,
+                    .address = address,
+                    .width = width,
+                    .access = access};
+        fault.other_block = other;
+        fault.value = static_cast<std::int64_t>(block_id_) - 1;
+        fault.other_wrote = with_writer;
+        fail(fault);
+      }
+      now.bits = launch_tag_ << 54;  // ordered: a new beginning
     }
-    now.bits = launch_tag_ << 54;  // ordered: a new beginning
+    const std::uint64_t next = touched_cell(now, bytes, access);
+    if (next == found || shared.compare_exchange_weak(found, next, std::memory_order_relaxed)) return;
   }
-  RaceCell next = now;
+}
+
+// The cell after an access by the running block.
+inline std::uint64_t Tracer::touched_cell(RaceCell now, unsigned bytes, Access access) const {
   if (access == Access::kLoad) {
     const bool other_reader = now.reader() != 0 && now.reader() != block_id_;
-    next.bits = (now.bits & ~(RaceCell::kBlockMask << 22)) | block_id_ << 22 | std::uint64_t{bytes} << 48 |
-                (other_reader ? std::uint64_t{1} << 53 : 0);
-  } else {
-    const bool same_writer = now.writer() == block_id_;
-    const std::uint64_t written = (same_writer ? now.written() : 0) | bytes;
-    // A block's plain write followed by its own atomic stays a plain write for others.
-    const bool atomic = access == Access::kAtomic && (!same_writer || now.atomic());
-    next.bits = (now.bits & ~(RaceCell::kBlockMask | std::uint64_t{15} << 44 | std::uint64_t{1} << 52)) |
-                block_id_ | written << 44 | (atomic ? std::uint64_t{1} << 52 : 0);
+    return (now.bits & ~(RaceCell::kBlockMask << 22)) | block_id_ << 22 | std::uint64_t{bytes} << 48 |
+           (other_reader ? std::uint64_t{1} << 53 : 0);
   }
-  if (next.bits != now.bits || now.bits != cell)
-    std::atomic_ref(cell).store(next.bits, std::memory_order_relaxed);
+  const bool same_writer = now.writer() == block_id_;
+  const std::uint64_t written = (same_writer ? now.written() : 0) | bytes;
+  // A block's plain write followed by its own atomic stays a plain write for others.
+  const bool atomic = access == Access::kAtomic && (!same_writer || now.atomic());
+  return (now.bits & ~(RaceCell::kBlockMask | std::uint64_t{15} << 44 | std::uint64_t{1} << 52)) | block_id_ |
+         written << 44 | (atomic ? std::uint64_t{1} << 52 : 0);
 }
 
 bool Tracer::is_ordered_after(std::uint64_t other_block) {
@@ -217,18 +220,18 @@ bool Tracer::is_ordered_after(std::uint64_t other_block) {
   return found != launch.published.end() && found->second < acquired_;
 }
 
-void Tracer::note_atomic() {
-  auto& launch = *worker_.launch();
-  if (!fenced_ && !launch.any_published.load(std::memory_order_relaxed)) return;
-  acquired_ = launch.clock.fetch_add(1) + 1;
+void Tracer::note_release() {
   if (!fenced_) return;
-  {
-    const Pause pause(*this);
-    const std::scoped_lock lock(launch.mutex);
-    launch.published[block_id_ - 1] = launch.clock.fetch_add(1) + 1;
-  }
-  acquired_ = launch.clock.fetch_add(1) + 1;
+  auto& launch = *worker_.launch();
+  const Pause pause(*this);
+  const std::scoped_lock lock(launch.mutex);
+  launch.published[block_id_ - 1] = launch.clock.fetch_add(1) + 1;
   launch.any_published.store(true, std::memory_order_release);
+}
+
+void Tracer::note_acquire() {
+  auto& launch = *worker_.launch();
+  if (launch.any_published.load(std::memory_order_acquire)) acquired_ = launch.clock.fetch_add(1) + 1;
 }
 
 // ---------------------------------------------------------------------------------------------------------------
@@ -281,9 +284,9 @@ inline void Tracer::check_shared_cell(SharedCell& cell, unsigned bytes, Access a
     return other_epoch == epoch && (other != me || several_lanes);
   };
   const bool races_with_write = cell.writer != 0 && (cell.written & bytes) != 0 && cell.writer != me &&
-                                !(access == Access::kAtomic && cell.atomic) &&
+                                !(access != Access::kStore && cell.atomic) &&
                                 unordered(cell.writer, cell.write_epoch, false);
-  const bool races_with_read = access != Access::kLoad && cell.reader != 0 && (cell.read & bytes) != 0 &&
+  const bool races_with_read = access == Access::kStore && cell.reader != 0 && (cell.read & bytes) != 0 &&
                                (unordered(cell.reader, cell.read_epoch, cell.several_lanes) ||
                                 (cell.several_warps && cell.read_epoch >> 16 == epoch >> 16));
   if (races_with_write || races_with_read) [[unlikely]] {

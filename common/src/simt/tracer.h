@@ -64,9 +64,11 @@ class Tracer {
   void note_barrier() { ++block_epoch_; }
   void note_warp_sync(int warp) { ++warp_epochs_[static_cast<std::size_t>(warp)]; }
   void note_fence() { fenced_ = true; }
-  /// An atomic of the running block: what it wrote before a fence is visible from now on to blocks whose own
-  /// atomics come later. Lenient: any two atomics count, whatever their addresses.
-  void note_atomic();
+  /// Before an atomic of the running block: what it wrote before a fence is visible from now on, and after an
+  /// atomic: what others made visible so far can be read. Lenient: any two atomics count, whatever their
+  /// addresses.
+  void note_release();
+  void note_acquire();
 
   /// One load, store or atomic of `width` bytes by the running thread. Defined for widths 1, 2, 4, 8, 16.
   template <int width, Access access>
@@ -99,6 +101,7 @@ class Tracer {
                           std::uintptr_t code_address);
   void check_global_race(std::uint64_t& cell, unsigned bytes, Access access, std::uintptr_t address,
                          int width, std::uintptr_t code_address);
+  std::uint64_t touched_cell(RaceCell now, unsigned bytes, Access access) const;
   void check_shared_cell(SharedCell& cell, unsigned bytes, Access access, std::uintptr_t address, int width,
                          std::uintptr_t code_address);
   void record(Space space, std::uintptr_t address, int width, Access access, std::uintptr_t code_address);

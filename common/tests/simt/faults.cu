@@ -184,6 +184,24 @@ __global__ void global_sum_kernel(int* out, bool atomically) {
   }
 }
 
+// NVIDIA's programming guide begins its atomicCAS loop with a plain read.
+__global__ void cas_loop_kernel(int* maximum, bool atomically) {
+  __shared__ int block_maximum;
+  if (threadIdx.x == 0) block_maximum = 0;
+  __syncthreads();
+  const int value = static_cast<int>(blockIdx.x * blockDim.x + threadIdx.x);
+  int* targets[2] = {&block_maximum, maximum};
+  for (int* target : targets) {
+    int old = *target;  // FAULT cas_loop
+    while (atomically && old < value) {
+      const int assumed = old;
+      old = atomicCAS(target, assumed, value);
+      if (old == assumed) break;
+    }
+    if (!atomically && old < value) *target = value;  // FAULT cas_loop
+  }
+}
+
 // Bytes of one word, written by different thread blocks: no race.
 __global__ void bytes_kernel(std::int8_t* out) {
   out[blockIdx.x] = static_cast<std::int8_t>(blockIdx.x);
@@ -467,6 +485,8 @@ void add_race_cases(std::vector<Case>& cases) {
                    with_output(global_read_race_kernel, {64, 1}, true), "race on device memory"});
   cases.push_back({"global_sum", with_output(global_sum_kernel, {64, 1}, false),
                    with_output(global_sum_kernel, {64, 1}, true), "use an atomic"});
+  cases.push_back({"cas_loop", with_output(cas_loop_kernel, {4, 64}, false),
+                   with_output(cas_loop_kernel, {4, 64}, true), "race on "});
   cases.push_back({"last_block", last_block(false), last_block(true), "race on device memory"});
   cases.push_back({"lock", lock(false), lock(true), "race on device memory"});
   cases.push_back({"global_race", with_output(global_race_kernel, {2, 1}, false),

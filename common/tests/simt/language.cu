@@ -202,9 +202,11 @@ __global__ void reverse_dynamic_kernel(const float* in, float* out) {
 }
 
 __global__ void three_dimensions_kernel(int* out) {
-  const unsigned x = blockIdx.x * blockDim.x + threadIdx.x;
-  const unsigned y = blockIdx.y * blockDim.y + threadIdx.y;
-  const unsigned z = blockIdx.z * blockDim.z + threadIdx.z;
+  const dim3 size = blockDim;
+  const uint3 at = threadIdx;
+  const unsigned x = blockIdx.x * size.x + at.x;
+  const unsigned y = blockIdx.y * size.y + at.y;
+  const unsigned z = blockIdx.z * size.z + at.z;
   const unsigned nx = gridDim.x * blockDim.x;
   const unsigned ny = gridDim.y * blockDim.y;
   out[(z * ny + y) * nx + x] = static_cast<int>(10000 * z + 100 * y + x);

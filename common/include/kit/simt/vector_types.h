@@ -1,5 +1,7 @@
 #pragma once
 
+#include "kit/simt/position.h"
+
 /// CUDA's vector types for the SIMT executor.
 ///
 /// A float4 that is loaded, changed and stored would be taken apart by the host compiler into four 4-byte
@@ -65,9 +67,7 @@ struct float3 {
 struct int3 {
   int x, y, z;
 };
-struct uint3 {
-  unsigned x, y, z;
-};
+using uint3 = kit::simt::detail::Index3;  // what threadIdx is
 constexpr float3 make_float3(float x, float y, float z) {
   return {x, y, z};
 }
@@ -76,6 +76,8 @@ struct dim3 {
   unsigned x = 1, y = 1, z = 1;
   constexpr dim3(unsigned x_ = 1, unsigned y_ = 1, unsigned z_ = 1)  // NOLINT(google-explicit-constructor)
       : x(x_), y(y_), z(z_) {}
+  constexpr dim3(const uint3& size)  // NOLINT(google-explicit-constructor)
+      : x(size.x), y(size.y), z(size.z) {}
 };
 
 // NOLINTEND(bugprone-reserved-identifier,readability-identifier-naming,bugprone-macro-parentheses)
