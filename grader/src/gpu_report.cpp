@@ -78,8 +78,12 @@ std::string bench_lines(const GpuResults& results) {
         const auto value = [&](const char* key) {
           return found->second.contains(key) ? found->second.at(key) : 0.0;
         };
-        table += fmt::format("  {} {:5.1f} % {:8.1f} GB/s\n", pad(label, 60),
-                             100.0 * value("share_of_ceiling"), value("gb_per_s"));
+        const double share = value("share_of_ceiling");
+        table += fmt::format("  {} {:5.1f} % {:8.1f} GB/s", pad(label, 60), 100.0 * share, value("gb_per_s"));
+        if (const double bar = value("bar"); bar > 0.0)
+          table +=
+              fmt::format("  {} (the bar is {:.0f} %)", share >= bar ? "reached" : "missed", 100.0 * bar);
+        table += "\n";
       }
     }
   }

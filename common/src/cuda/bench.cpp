@@ -7,7 +7,8 @@
 
 namespace kit::cuda {
 
-void bench_against_copy(benchmark::State& state, double n_bytes, const std::function<void()>& launch) {
+void bench_against_copy(benchmark::State& state, double n_bytes, const std::function<void()>& launch,
+                        double bar) {
   if (!device_present()) {
     state.SkipWithError("no GPU");
     return;
@@ -22,6 +23,7 @@ void bench_against_copy(benchmark::State& state, double n_bytes, const std::func
     const double rate = n_bytes / seconds / 1e9;
     state.counters["gb_per_s"] = rate;
     state.counters["share_of_ceiling"] = rate / ceiling;
+    if (bar > 0.0) state.counters["bar"] = bar;
   } catch (const std::exception& error) {
     state.SkipWithError(error.what());
   }

@@ -2,6 +2,7 @@
 
 #include "kit/cuda/cuda_error.h"
 #include "kit/cuda/device_buffer.h"
+#include "kit/cuda/stream.h"
 
 namespace kit::cuda {
 
@@ -31,6 +32,20 @@ void device_fill(void* device, int byte, std::size_t n_bytes) {
 
 void synchronize() {
   KIT_CUDA_CHECK(cudaDeviceSynchronize());
+}
+
+void* stream_create() {
+  cudaStream_t stream = nullptr;
+  KIT_CUDA_CHECK(cudaStreamCreate(&stream));
+  return stream;
+}
+
+void stream_destroy(void* stream) noexcept {
+  if (stream != nullptr) cudaStreamDestroy(static_cast<cudaStream_t>(stream));
+}
+
+void stream_synchronize(void* stream) {
+  KIT_CUDA_CHECK(cudaStreamSynchronize(static_cast<cudaStream_t>(stream)));
 }
 
 }  // namespace kit::cuda

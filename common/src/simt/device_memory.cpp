@@ -7,6 +7,7 @@
 
 #include "kit/check.h"
 #include "kit/cuda/device_buffer.h"
+#include "kit/cuda/stream.h"
 
 namespace kit::simt::detail {
 
@@ -230,6 +231,12 @@ void device_fill(void* device, int byte, std::size_t n_bytes) {
   DeviceMemory::instance().mark_written(device, n_bytes);
 }
 
+// A launch has ended when it returns: there is nothing to wait for.
 void synchronize() {}
+void* stream_create() {
+  return nullptr;
+}
+void stream_destroy(void* /*stream*/) noexcept {}
+void stream_synchronize(void* /*stream*/) {}
 
 }  // namespace kit::cuda

@@ -359,7 +359,7 @@ Site* Tracer::find_site(std::uint64_t key, Space space, int width, Access access
     for (const auto& candidate : sites_) {
       const SourcePlace& other = find_source(candidate->code_address);
       if (candidate->space == space && candidate->access == access && candidate->width == width &&
-          other.place == place.place && other.chain == place.chain) {
+          other.place == place.place && other.chain == place.chain && other.function == place.function) {
         site = candidate.get();
         break;
       }

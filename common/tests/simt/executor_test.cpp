@@ -98,6 +98,19 @@ KIT_CUDA_TEST(Executor, AFunctionInlinedTwiceIsTwoRequests) {
   EXPECT_EQ(report.total(Space::kGlobal, Access::kLoad).sectors, 8);
 }
 
+// 12-byte elements go by three 4-byte accesses, each with a stride of 12 bytes over 384 bytes: all 12
+// sectors, three times.
+KIT_CUDA_TEST(Executor, TriplesAreThreeRequests) {
+  const auto in = ones(96);
+  DeviceBuffer<float> out(96);
+  const auto report = profile_one([&] { scheduling::copy_triples(in.view({96}), out.view({96})); });
+  for (const Access access : {Access::kLoad, Access::kStore}) {
+    EXPECT_EQ(report.total(Space::kGlobal, access).requests, 3);
+    EXPECT_EQ(report.total(Space::kGlobal, access).sectors, 36);
+  }
+  EXPECT_EQ(out.to_host().at(95), 1.0F);
+}
+
 TEST(Executor, WithoutTracingTheResultIsTheSame) {
   kit::simt::Options options;
   options.trace = false;

@@ -284,9 +284,11 @@ void bits(Ints in, OutInts out) {
   kit::launch(bits_kernel, threads(in.size()), in.data(), out.data(), in.size());
 }
 void reverse_in_dynamic_shared(In in, Out out) {
+  kit::cuda::Stream stream;
   kit::launch(reverse_dynamic_kernel,
-              {kit::ceil_div(in.size(), kThreads), kThreads, kThreads * sizeof(float)}, in.data(),
+              {kit::ceil_div(in.size(), kThreads), kThreads, kThreads * sizeof(float), &stream}, in.data(),
               out.data());
+  stream.synchronize();
 }
 void three_dimensions(OutInts out) {
   kit::launch(three_dimensions_kernel, {dim3(3, 2, 2), dim3(4, 2, 3)}, out.data());

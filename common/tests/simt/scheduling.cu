@@ -71,8 +71,16 @@ __global__ void clear_bytes_kernel(std::uint8_t* out, std::size_t n) {
   for (std::size_t i = 0; i < n; ++i) out[i] = 0;
 }
 
+__global__ void copy_triples_kernel(const float3* in, float3* out) {
+  out[threadIdx.x] = in[threadIdx.x];
+}
+
 }  // namespace
 
+void copy_triples(kit::TensorView<const float> in, kit::TensorView<float> out) {
+  kit::launch(copy_triples_kernel, {1, 32}, reinterpret_cast<const float3*>(in.data()),
+              reinterpret_cast<float3*>(out.data()));
+}
 void clear_bytes(std::uint8_t* out, std::size_t n) {
   kit::launch(clear_bytes_kernel, {1, 1}, out, n);
 }

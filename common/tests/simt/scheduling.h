@@ -23,6 +23,8 @@ void uniform_branch(kit::TensorView<float> data, int times);
 /// in[i] at lane l % 2 == 0 by __ldg through a device function that is inlined twice.
 void inlined_twice(kit::TensorView<const float> in, kit::TensorView<float> out);
 
+/// One warp copies 32 float3, each 12 bytes. in, out: [96].
+void copy_triples(kit::TensorView<const float> in, kit::TensorView<float> out);
 /// n bytes by one thread.
 void copy_bytes(const std::uint8_t* in, std::uint8_t* out, std::size_t n);
 

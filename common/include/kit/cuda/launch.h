@@ -4,6 +4,8 @@
 #include <type_traits>
 #include <utility>
 
+#include "kit/cuda/stream.h"
+
 #if defined(__CUDACC__)
 #include <cuda_runtime.h>
 
@@ -15,11 +17,12 @@
 
 namespace kit {
 
-/// The <<<...>>> of a launch. Streams are a GPU's business; the kit launches on the default stream.
+/// The <<<...>>> of a launch.
 struct LaunchConfig {
   dim3 grid;                             // thread blocks
   dim3 thread_block;                     // threads
   std::size_t dynamic_shared_bytes = 0;  // a KIT_DYNAMIC_SHARED array's
+  const cuda::Stream* stream = nullptr;  // the default stream
 };
 
 /// ceil(n / d) for n >= 0, d > 0: how many thread blocks of d cover n.
@@ -43,7 +46,9 @@ inline __attribute__((always_inline)) void launch(void (*kernel)(Parameters...),
                                         cudaFuncAttributeMaxDynamicSharedMemorySize,
                                         static_cast<int>(config.dynamic_shared_bytes)));
   }
-  kernel<<<config.grid, config.thread_block, config.dynamic_shared_bytes>>>(
+  auto* const stream =
+      static_cast<cudaStream_t>(config.stream == nullptr ? nullptr : config.stream->handle());
+  kernel<<<config.grid, config.thread_block, config.dynamic_shared_bytes, stream>>>(
       static_cast<Parameters>(std::forward<Arguments>(arguments))...);
   KIT_CUDA_CHECK(cudaGetLastError());
 #else

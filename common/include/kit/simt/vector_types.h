@@ -60,13 +60,24 @@ KIT_SIMT_VECTOR4(uchar4, unsigned char, 4)
 #undef KIT_SIMT_VECTOR2
 #undef KIT_SIMT_VECTOR4
 
-// Three-element vectors have the alignment of an element; a GPU loads them as three.
-struct float3 {
-  float x, y, z;
-};
-struct int3 {
-  int x, y, z;
-};
+// Three-element vectors have the alignment of an element; a GPU loads them as three, and so do these copies.
+// (A compiler may copy a plain struct of 12 bytes by a memcpy that nobody sees.)
+#define KIT_SIMT_VECTOR3(Type, T)                                                                         \
+  struct Type {                                                                                           \
+    T x, y, z;                                                                                            \
+    Type() = default;                                                                                     \
+    constexpr Type(T x_, T y_, T z_) : x(x_), y(y_), z(z_) {}                                             \
+    inline __attribute__((always_inline)) Type(const Type& other) : x(other.x), y(other.y), z(other.z) {} \
+    inline __attribute__((always_inline)) Type& operator=(const Type& other) {                            \
+      x = other.x;                                                                                        \
+      y = other.y;                                                                                        \
+      z = other.z;                                                                                        \
+      return *this;                                                                                       \
+    }                                                                                                     \
+  };
+KIT_SIMT_VECTOR3(float3, float)
+KIT_SIMT_VECTOR3(int3, int)
+#undef KIT_SIMT_VECTOR3
 using uint3 = kit::simt::detail::Index3;  // what threadIdx is
 constexpr float3 make_float3(float x, float y, float z) {
   return {x, y, z};
