@@ -126,7 +126,8 @@ echo '"0","void copy_kernel<float>(const T1 *)","2,047"'
   EXPECT_EQ(results.counters_missing, "");
   EXPECT_FALSE(results.all_well());
   const std::string table = grader::gpu_table(results);
-  for (const char* words : {"93.0 %", "1500.0 GB/s  reached (the bar is 85 %)", "2,047", "DIFFERS", "0 errors", "3 errors", "1 passed"})
+  for (const char* words : {"93.0 %", "1500.0 GB/s  reached (the bar is 85 %)", "2,047", "DIFFERS",
+                            "0 errors", "3 errors", "1 passed"})
     EXPECT_NE(table.find(words), std::string::npos) << words << " in\n" << table;
   const nlohmann::ordered_json json = to_json(results);
   EXPECT_EQ(json["schema"], "memory-wall-labs/gpu/1");
