@@ -193,9 +193,9 @@ std::string describe(const Fault& fault, const std::string& kernel, const std::a
                      const std::array<unsigned, 3>& thread_block, const LaneOrder& order,
                      const AddressText& address_text) {
   std::uintptr_t code_address = fault.code_address;
-  // A watchdog may fire inside the executor, on behalf of the kernel's last access.
-  if (fault.kind == FaultKind::kNeverEnds &&
-      find_source(code_address).place.file.find(".cu") == std::string::npos)
+  // A signal may come inside the executor, called by the kernel for its last access.
+  const bool by_signal = fault.kind == FaultKind::kNeverEnds || fault.kind == FaultKind::kSegmentationFault;
+  if (by_signal && find_source(code_address).place.file.find(".cu") == std::string::npos)
     code_address = fault.other_code_address;
   const Sentence text = sentence(fault, address_text);
   return fmt::format(

@@ -58,6 +58,7 @@ void on_fault(int number, siginfo_t* info, void* context) {
   Fault fault{.kind = number == SIGFPE ? FaultKind::kArithmeticFault : FaultKind::kSegmentationFault,
               .code_address = program_counter(context),
               .address = reinterpret_cast<std::uintptr_t>(info->si_addr)};
+  fault.other_code_address = worker->tracer().last_code_address();
   fault.value = worker->is_stack_guard(fault.address) ? 1 : 0;
   worker->fail(fault);
 }

@@ -68,7 +68,10 @@ void Tracer::on_access(std::uintptr_t address, std::uintptr_t code_address) {
   if (address - shared_.dynamic.base < shared_.dynamic.size)
     return access_shared<width, access>(shared_.dynamic, address, code_address);
   // A thread's own local variables cost nothing here; on a GPU they are registers as a rule.
-  if (address - stack_base_ < stack_size_) return;
+  if (address - stack_base_ < stack_size_) {
+    last_code_address_ = code_address;
+    return;
+  }
   if (find_elsewhere(address, width, access, code_address))
     access_global<width, access>(address, code_address);
 }
