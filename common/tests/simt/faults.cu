@@ -7,6 +7,8 @@
 #include "kit/cuda/kernel.h"
 
 // One fault a kernel is the point of this file; it is not built by nvcc, which would refuse some of it.
+// Longer than other .cu files: each fault stands beside its near miss in one table, and the test reads the
+// marked lines from this one file.
 namespace faults {
 
 namespace {
