@@ -9,6 +9,9 @@ include(GoogleTest)
 #   CUDA_BENCH bench/cuda_bench.cpp ...      benchmarks of .cu files, on a GPU
 #   TOOLS generate ...)                      tools/<name>.cpp: programs that run an implementation
 #
+# Where the lab has remote/contract.cpp, which all labs must, `grader record` gets its two programs (docs/grading.md):
+# lab02_tests_remote, the tests linked with the contract as calls to another process, and lab02_worker_<impl>.
+#
 # Makes lab02_student and, where solutions/ exists, lab02_solution; from each a lab02_tests_<impl>, lab02_bench_<impl>
 # and lab02_<tool>_<impl>. With KIT_CUDA, from a lab with .cu files also lab02_gpu_<impl>, those files compiled by nvcc, and
 # lab02_gpu_tests_<impl> and lab02_gpu_bench_<impl>, the objects of CUDA_TESTS and CUDA_BENCH linked with it.
@@ -28,6 +31,7 @@ function(kit_add_lab lab)
     add_library(${lab}_cuda_test_objects OBJECT ${ARG_CUDA_TESTS})
     target_link_libraries(${lab}_cuda_test_objects PRIVATE ${lab}_contract kit_testing kit_warnings)
     set_property(GLOBAL PROPERTY ${lab}_cuda_test_objects ${lab}_cuda_test_objects)
+    set(cuda_test_objects ${lab}_cuda_test_objects)
   endif()
   set_property(GLOBAL PROPERTY ${lab}_cuda_bench_objects "")
   if(KIT_CUDA AND ARG_CUDA_BENCH)
@@ -42,6 +46,8 @@ function(kit_add_lab lab)
     target_link_libraries(${lab}_${tool}_objects PRIVATE ${lab}_contract kit_warnings CLI11::CLI11 nlohmann_json::nlohmann_json)
   endforeach()
 
+  kit_add_remote(${lab} TESTS ${lab}_test_objects ${cuda_test_objects})
+
   set(solution_dir ${PROJECT_SOURCE_DIR}/solutions/${folder})
   set_property(GLOBAL PROPERTY ${lab}_tools ${ARG_TOOLS})
   set_property(GLOBAL PROPERTY ${lab}_folder ${folder})
@@ -53,6 +59,20 @@ function(kit_add_lab lab)
     list(TRANSFORM ARG_SOURCES PREPEND ${solution_dir}/ OUTPUT_VARIABLE solution_sources)
     kit_add_implementation(${lab} solution WARNINGS kit_warnings SOURCES ${solution_sources})
   endif()
+endfunction()
+
+# The lab between two processes: the checker with its tests, and what a worker has besides an implementation.
+function(kit_add_remote lab)
+  cmake_parse_arguments(ARG "" "" "TESTS" ${ARGN})
+  add_library(${lab}_remote STATIC EXCLUDE_FROM_ALL remote/contract.cpp)
+  target_link_libraries(${lab}_remote PUBLIC ${lab}_contract kit_remote PRIVATE kit_warnings)
+  add_library(${lab}_worker_objects OBJECT EXCLUDE_FROM_ALL remote/contract.cpp)
+  target_compile_definitions(${lab}_worker_objects PRIVATE KIT_REMOTE_WORKER)
+  target_link_libraries(${lab}_worker_objects PRIVATE ${lab}_contract kit_remote kit_warnings)
+  add_executable(${lab}_tests_remote EXCLUDE_FROM_ALL)
+  target_link_libraries(${lab}_tests_remote PRIVATE ${ARG_TESTS} ${lab}_remote kit_simt_remote kit_testing_main)
+  # Everything that `grader record` needs but the submission.
+  add_dependencies(record ${lab}_tests_remote ${lab}_worker_objects kit_worker kit_simt kit_remote)
 endfunction()
 
 # One implementation of a lab: library <lab>_<impl> from SOURCES, and the lab's programs linked with it.
@@ -74,6 +94,10 @@ function(kit_add_implementation lab impl)
     ${lab}_test_objects ${cuda_tests} ${lab}_${impl} kit_simt_testing kit_testing_main)
   gtest_discover_tests(${lab}_tests_${impl} TEST_PREFIX ${lab}.${impl}. DISCOVERY_MODE PRE_TEST
     PROPERTIES LABELS ${lab}-${impl} TIMEOUT 120)
+
+  # Only `grader record` needs it, and compiles it in a sandbox.
+  add_executable(${lab}_worker_${impl} EXCLUDE_FROM_ALL)
+  target_link_libraries(${lab}_worker_${impl} PRIVATE ${lab}_worker_objects kit_worker ${lab}_${impl})
 
   if(KIT_CUDA AND kernels)
     kit_add_gpu_implementation(${lab} ${impl} HOST ${ARG_SOURCES} KERNELS ${kernels} WARNINGS ${ARG_WARNINGS})

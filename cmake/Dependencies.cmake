@@ -73,3 +73,17 @@ if(NOT TARGET PkgConfig::LIBDW)
   message(FATAL_ERROR "libdw (elfutils) is missing: install libdw-dev or elfutils-devel, or bring a prefix (./kit deps)")
 endif()
 kit_find_library(PkgConfig::LIBDW elfutils/libdwfl.h dw)
+
+kit_dependency(cereal https://github.com/USCiLab/cereal.git v1.3.2 NAMES cereal)  # messages between checker and worker
+
+# libarchive: submissions as .zip and .tar.gz.
+find_package(LibArchive QUIET)
+if(NOT TARGET LibArchive::LibArchive)
+  foreach(feature TEST TAR CPIO CAT OPENSSL LIBXML2 EXPAT ICONV ACL XATTR BZip2 LZMA ZSTD LZ4)
+    set(ENABLE_${feature} OFF CACHE INTERNAL "")
+  endforeach()
+  FetchContent_Declare(libarchive GIT_REPOSITORY https://github.com/libarchive/libarchive.git GIT_TAG v3.6.2 GIT_SHALLOW ON)
+  FetchContent_MakeAvailable(libarchive)
+  target_include_directories(archive_static PUBLIC ${libarchive_SOURCE_DIR}/libarchive)
+  add_library(LibArchive::LibArchive ALIAS archive_static)
+endif()

@@ -22,7 +22,7 @@ trap 'rm -rf "$work"' EXIT
 
 # As in ./kit and Dependencies.cmake.
 wanted="libgtest-dev libbenchmark-dev libcli11-dev libfmt-dev nlohmann-json3-dev libtomlplusplus-dev libpugixml-dev
-  libtbb-dev libhwy-dev libpcre2-dev libboost-context-dev libdw-dev"
+  libtbb-dev libhwy-dev libpcre2-dev libboost-context-dev libdw-dev libcereal-dev libarchive-dev"
 # What a C++ compiler brings, and what only glibc's own packages ask for.
 brought='^(libc6|libc-dev|gcc-|libgcc|libstdc|linux-libc|libcrypt|libnsl|libtirpc|rpcsvc|libgssapi|libk5|libkrb5|libkeyutils'
 brought+='|libcom-err|libssl|lib[alt]san|libubsan|libitm|libquadmath|libgomp|libatomic|googletest|libudev)'

@@ -1,19 +1,15 @@
 #include "kit/interleaved.h"
 
 #include <algorithm>
-#include <chrono>
 #include <cmath>
 #include <vector>
 
 #include "kit/check.h"
+#include "kit/work_clock.h"
 
 namespace kit {
 
 namespace {
-
-double steady_now_s() {
-  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
-}
 
 /// The value that a share `q` of the sorted values lies below, interpolated.
 double quantile(const std::vector<double>& sorted, double q) {
@@ -37,7 +33,7 @@ SpeedRatio compare_speed(const std::function<void()>& candidate, const std::func
   KIT_CHECK(options.n_pairs >= 9, "n_pairs is {}, must be at least 9", options.n_pairs);
   KIT_CHECK(options.max_rounds > 0, "max_rounds is {}, must be positive", options.max_rounds);
   KIT_CHECK(bar > 0 && std::isfinite(bar), "bar is {}, must be positive", bar);
-  const std::function<double()> now_s = options.now_s ? options.now_s : steady_now_s;
+  const std::function<double()> now_s = options.now_s ? options.now_s : work_seconds;
   const auto seconds = [&](const std::function<void()>& work) {
     const double start = now_s();
     work();

@@ -30,7 +30,7 @@ double scaled_frequency(double frequency, const RopeScaling& s) {
 }  // namespace
 
 Rope::Rope(int head_dim, int max_seq_len, float theta, const std::optional<RopeScaling>& scaling)
-    : head_dim_(head_dim), max_seq_len_(max_seq_len) {
+    : head_dim_(head_dim), max_seq_len_(max_seq_len), theta_(theta), scaling_(scaling) {
   KIT_CHECK(head_dim > 0 && head_dim % 2 == 0, "rope: head_dim {} must be positive and even", head_dim);
   KIT_CHECK(max_seq_len > 0, "rope: max_seq_len {} must be positive", max_seq_len);
   KIT_CHECK(std::isfinite(theta) && theta > 0, "rope: theta {} must be positive", theta);

@@ -3,7 +3,7 @@
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <sys/prctl.h>
-#include <sys/resource.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -27,19 +27,6 @@ namespace {
 // ours that is not listed yet.
 std::mutex children_mutex;
 std::set<pid_t> children;
-
-struct Pipe {
-  int read = -1;
-  int write = -1;
-};
-
-Pipe make_pipe() {
-  std::array<int, 2> ends = {-1, -1};
-  if (::pipe2(ends.data(), O_CLOEXEC) != 0) {
-    throw InfrastructureError(fmt::format("cannot make a pipe: {}", std::strerror(errno)));
-  }
-  return {ends[0], ends[1]};
-}
 
 void limit(int resource, rlim_t soft, rlim_t hard) {
   const struct rlimit value = {soft, hard};
@@ -90,18 +77,17 @@ Prepared prepare(const Command& command) {
 
 /// The child's side of fork(). Reports errno through `failure` and ends when the program cannot be executed.
 [[noreturn]] void become(const Command& command, Prepared& prepared, pid_t grader, int output, int failure) {
-  ::setsid();
-  ::prctl(PR_SET_PDEATHSIG, SIGKILL);
-  if (::getppid() != grader) ::_exit(1);  // the grader died before prctl took effect
-  // SIG_IGN would be inherited through exec.
-  for (const int number : {SIGPIPE, SIGINT, SIGTERM, SIGHUP, SIGXCPU, SIGXFSZ}) ::signal(number, SIG_DFL);
-  sigset_t none;
-  ::sigemptyset(&none);
-  ::sigprocmask(SIG_SETMASK, &none, nullptr);
+  start_session();
+  die_with(grader);
   const int null = ::open("/dev/null", O_RDONLY | O_CLOEXEC);
   ::dup2(null, STDIN_FILENO);
   ::dup2(output, STDOUT_FILENO);
   ::dup2(output, STDERR_FILENO);
+  constexpr int kInherited = 3;
+  if (failure == kInherited) failure = ::fcntl(failure, F_DUPFD_CLOEXEC, kInherited + 1);
+  // dup2 onto itself would leave the flag that closes it on exec.
+  if (command.descriptor == kInherited) ::fcntl(kInherited, F_SETFD, 0);
+  if (command.descriptor >= 0) ::dup2(command.descriptor, kInherited);
   apply_limits(command.limits);
   if (command.folder.empty() || ::chdir(command.folder.c_str()) == 0) {
     ::execvpe(prepared.argv[0], prepared.argv.data(), prepared.environment.data());
@@ -137,19 +123,39 @@ std::vector<pid_t> find_orphans() {
 
 }  // namespace
 
+pid_t fork_child(const std::function<void(pid_t grader)>& become) {
+  const pid_t grader = ::getpid();
+  const std::lock_guard lock(children_mutex);
+  ::prctl(PR_SET_CHILD_SUBREAPER, 1);
+  const pid_t pid = ::fork();
+  if (pid == 0) {
+    become(grader);
+    ::_exit(127);
+  }
+  if (pid > 0) children.insert(pid);
+  return pid;
+}
+
+void start_session() {
+  ::setsid();
+  // SIG_IGN would be inherited through exec.
+  for (const int number : {SIGPIPE, SIGINT, SIGTERM, SIGHUP, SIGXCPU, SIGXFSZ}) ::signal(number, SIG_DFL);
+  sigset_t none;
+  ::sigemptyset(&none);
+  ::sigprocmask(SIG_SETMASK, &none, nullptr);
+}
+
+void die_with(pid_t grader) {
+  ::prctl(PR_SET_PDEATHSIG, SIGKILL);
+  if (::getppid() != grader) ::_exit(1);  // the grader died before prctl took effect
+}
+
 Child start_child(const Command& command) {
   Prepared prepared = prepare(command);
   const Pipe output = make_pipe();
   const Pipe failure = make_pipe();
-  const pid_t grader = ::getpid();
-  pid_t pid = -1;
-  {
-    const std::lock_guard lock(children_mutex);
-    ::prctl(PR_SET_CHILD_SUBREAPER, 1);
-    pid = ::fork();
-    if (pid == 0) become(command, prepared, grader, output.write, failure.write);
-    if (pid > 0) children.insert(pid);
-  }
+  const pid_t pid =
+      fork_child([&](pid_t grader) { become(command, prepared, grader, output.write, failure.write); });
   int error = pid < 0 ? errno : 0;
   ::close(output.write);
   ::close(failure.write);
@@ -168,6 +174,51 @@ Child start_child(const Command& command) {
 
 void kill_group(pid_t pid) {
   ::kill(-pid, SIGKILL);
+}
+
+bool has_ended(pid_t pid) {
+  siginfo_t info = {};
+  return ::waitid(P_PID, static_cast<id_t>(pid), &info, WEXITED | WNOHANG | WNOWAIT) == 0 &&
+         info.si_pid == pid;
+}
+
+int collect(pid_t pid, struct rusage& usage) {
+  int status = 0;
+  while (::wait4(pid, &status, 0, &usage) < 0 && errno == EINTR) {
+  }
+  return status;
+}
+
+int open_pidfd(pid_t pid) {
+  // By number: glibc 2.36's header is not usable from C++.
+  return static_cast<int>(::syscall(SYS_pidfd_open, pid, 0));
+}
+
+Pipe make_pipe() {
+  std::array<int, 2> ends = {-1, -1};
+  if (::pipe2(ends.data(), O_CLOEXEC) != 0) {
+    throw InfrastructureError(fmt::format("cannot make a pipe: {}", std::strerror(errno)));
+  }
+  return {ends[0], ends[1]};
+}
+
+double cpu_seconds(const struct rusage& usage) {
+  const auto seconds = [](const timeval& time) {
+    return static_cast<double>(time.tv_sec) + static_cast<double>(time.tv_usec) * 1e-6;
+  };
+  return seconds(usage.ru_utime) + seconds(usage.ru_stime);
+}
+
+bool is_cpu_limit(int signal, double used_seconds, int limit_seconds) {
+  // SIGKILL at the hard limit looks like any other SIGKILL but for the time used; 5 % for the kernel's
+  // rounding.
+  const bool used_up = used_seconds >= 0.95 * limit_seconds;
+  return limit_seconds > 0 && (signal == SIGXCPU || (signal == SIGKILL && used_up));
+}
+
+void forget_clean_child(pid_t pid) {
+  const std::lock_guard lock(children_mutex);
+  children.erase(pid);
 }
 
 void forget_child(pid_t pid) {

@@ -41,10 +41,11 @@ void print_ceilings() {
 
 int run_doctor(bool measure, const Context& context) {
   const bool color = wants_color(stdout);
-  const std::vector<Check> checks = check_machine(context.root, context.build_dir);
+  std::vector<Check> checks = check_machine(context.root, context.build_dir);
+  for (Check& check : check_sandbox(context.root)) checks.push_back(std::move(check));
   for (const Check& check : checks) {
-    fmt::print("  {}  {} {}\n", health_word(check.health, color), pad(check.name, 14), check.found);
-    if (!check.mend.empty()) fmt::print("        {} {}\n", pad("", 14), check.mend);
+    fmt::print("  {}  {} {}\n", health_word(check.health, color), pad(check.name, 17), check.found);
+    if (!check.mend.empty()) fmt::print("        {} {}\n", pad("", 17), check.mend);
   }
   if (measure) print_ceilings();
   const auto n_failed = std::count_if(checks.begin(), checks.end(),

@@ -107,7 +107,8 @@ void classify_record(const Json& record, const ProcessResult& process, const Lim
   }
 }
 
-/// The process ended, and not in the way of a finished test.
+}  // namespace
+
 void classify_end(const ProcessResult& process, const Limits& limits, TestResult& test) {
   using End = ProcessResult::End;
   const std::string printed = printed_by_test(clean_text(process.output), test.name);
@@ -132,8 +133,6 @@ void classify_end(const ProcessResult& process, const Limits& limits, TestResult
                                process.exit_code, last_words);
   }
 }
-
-}  // namespace
 
 TestResult classify_test(const std::string& name, const ProcessResult& process, const std::string& json,
                          const Limits& limits) {

@@ -5,8 +5,10 @@
 #include <sstream>
 
 #include "grader/text.h"
+#include "html_record.h"
 #include "html_style.h"
 #include "markup.h"
+#include "submitted_text.h"
 
 namespace grader {
 
@@ -25,10 +27,16 @@ void append_badge(xml_node parent, Verdict verdict) {
   append_element(parent, "span", "badge " + std::string(verdict_name(verdict)), words(verdict));
 }
 
-void append_points(xml_node parent, int points, int max_points) {
+void append_points(xml_node parent, const std::string& points, int max_points) {
   xml_node node = append_element(parent, "span", "points");
-  append_element(node, "b", "", std::to_string(points));
+  append_element(node, "b", "", points);
   append_text(node, fmt::format(" / {}", max_points));
+}
+
+/// Undecided points are no 0.
+template <typename Part>
+void append_points(xml_node parent, const Part& part) {
+  append_points(parent, undecided(part.verdict) ? "?" : std::to_string(part.points), part.max_points);
 }
 
 void append_header(xml_node main, const Results& results) {
@@ -39,13 +47,24 @@ void append_header(xml_node main, const Results& results) {
   for (const LabInfo& lab : results.labs)
     labs += fmt::format("{}{} {}", labs.empty() ? "" : ", ", lab.id, lab.title);
   append_element(left, "p", "muted", labs);
-  append_element(left, "p", "muted", fmt::format("implementation: {}, {} mode", results.impl, results.mode));
+  append_element(left, "p", "muted",
+                 results.record
+                     ? fmt::format("submission: {}, {} mode", results.record->submission, results.mode)
+                     : fmt::format("implementation: {}, {} mode", results.impl, results.mode));
   xml_node score = append_element(header, "div", "score");
   append_element(score, "strong", "", std::to_string(results.score()));
   append_element(score, "span", "", fmt::format(" / {} points", results.max_score()));
   const double share = results.max_score() == 0 ? 0.0 : 100.0 * results.score() / results.max_score();
   xml_node bar = append_element(score, "div", "bar").append_child("div");
   set(bar, "style", fmt::format("width: {:.1f}%", share));
+  if (results.record && results.record->unsafe) {
+    xml_node stamp = append_element(main, "p", "unsafe");
+    append_element(stamp, "strong", "", "UNSAFE");
+    append_text(
+        stamp,
+        "Graded without a sandbox (--unsafe-no-sandbox): the submission could have forged this score, "
+        "and read or changed anything that the grader's user can.");
+  }
   if (const int n = results.undecided_points(); n > 0) {
     append_element(
         main, "p", "notice",
@@ -55,19 +74,27 @@ void append_header(xml_node main, const Results& results) {
   }
 }
 
-void append_test(xml_node list, const TestResult& test) {
+/// `message` is the test's, or empty when it stands elsewhere.
+void append_test(xml_node list, const TestResult& test, const std::string& message) {
   xml_node item = list.append_child("li");
-  xml_node line = append_element(item, test.message.empty() ? "div" : "details");
-  xml_node label = test.message.empty() ? line : line.append_child("summary");
+  xml_node line = append_element(item, message.empty() ? "div" : "details");
+  xml_node label = message.empty() ? line : line.append_child("summary");
   append_element(label, "span", "dot " + std::string(verdict_name(test.verdict)));
   append_element(label, "code", "", test.name);
   append_element(label, "span", "muted",
                  test.seconds > 0 ? fmt::format("  {}, {}", words(test.verdict), format_seconds(test.seconds))
                                   : "  " + words(test.verdict));
-  if (!test.message.empty()) append_element(line, "pre", "", test.message);
+  if (!message.empty()) append_element(line, "pre", "", message);
 }
 
-void append_open_first(xml_node parent, const std::string& open, const std::string& chapter) {
+/// Where to go on, if it is the student's to go on.
+void append_open_first(xml_node parent, Verdict verdict, const std::string& open,
+                       const std::string& chapter) {
+  if (undecided(verdict)) {
+    append_element(parent, "p", "reason",
+                   "These points are neither won nor lost: the grader could not tell.");
+    return;
+  }
   xml_node text = append_element(parent, "p", "reason", "open first: ");
   append_element(text, "code", "", open);
   append_text(text, ", read ");
@@ -84,16 +111,17 @@ void append_task(xml_node body, const TaskResult& task, bool did_build) {
     append_element(
         cell, "p", "reason",
         task.verdict == Verdict::kNotImplemented ? "still a stub: " + line : reason->name + ": " + line);
-    append_open_first(cell, task.open, task.chapter);
+    append_open_first(cell, task.verdict, task.open, task.chapter);
   }
   int n_passed = 0;
   for (const TestResult& test : task.tests) n_passed += test.verdict == Verdict::kPassed ? 1 : 0;
   xml_node details = cell.append_child("details");
   append_element(details, "summary", "", fmt::format("{} of {} tests passed", n_passed, task.tests.size()));
   xml_node list = append_element(details, "ul", "tests");
-  for (const TestResult& test : task.tests) append_test(list, test);
+  // What the compiler said stands once at the top of the lab.
+  for (const TestResult& test : task.tests) append_test(list, test, did_build ? test.message : "");
   append_badge(append_element(row, "td", "verdict"), task.verdict);
-  append_points(row.append_child("td"), task.points, task.max_points);
+  append_points(row.append_child("td"), task);
   if (!task.figure) return;
   // A row of its own, so that the figure is as wide as the table.
   xml_node wide = append_element(append_element(body, "tr", "figure"), "td");
@@ -108,14 +136,14 @@ void append_measure(xml_node list, const char* name, const std::optional<double>
   append_element(pair, "dd", "", value ? fmt::format("{} {}", format_number(*value), unit) : "not measured");
 }
 
-void append_milestone(xml_node section, const MilestoneResult& milestone) {
+void append_milestone(xml_node section, const MilestoneResult& milestone, bool did_build) {
   xml_node card = append_element(section, "div", "card");
   xml_node heading = append_element(card, "div", "heading");
   append_element(heading, "h3", "", "Milestone: " + milestone.title);
   xml_node right = append_element(heading, "div", "points");
   append_badge(right, milestone.verdict);
   append_text(right, "  ");
-  append_points(right, milestone.points, milestone.max_points);
+  append_points(right, milestone);
   if (milestone.value || milestone.threshold) {
     xml_node list = append_element(card, "dl", "measure");
     append_measure(list, "measured", milestone.value, milestone.unit);
@@ -124,8 +152,10 @@ void append_milestone(xml_node section, const MilestoneResult& milestone) {
   if (milestone.verdict == Verdict::kNotImplemented) {
     append_element(card, "p", "reason", "still a stub: " + milestone.test.message);
   }
-  if (milestone.verdict != Verdict::kPassed) append_open_first(card, milestone.open, milestone.chapter);
-  append_test(append_element(card, "ul", "tests"), milestone.test);
+  if (milestone.verdict != Verdict::kPassed && did_build) {
+    append_open_first(card, milestone.verdict, milestone.open, milestone.chapter);
+  }
+  append_test(append_element(card, "ul", "tests"), milestone.test, did_build ? milestone.test.message : "");
   if (milestone.figure) append_chart(card.append_child("figure"), *milestone.figure);
 }
 
@@ -140,15 +170,13 @@ void append_lab(xml_node main, const Results& results, const LabInfo& lab) {
   for (const MilestoneResult& milestone : results.milestones) {
     if (milestone.lab == lab.id) own.milestones.push_back(milestone);
   }
-  append_points(heading, own.score(), own.max_score());
+  append_points(heading, std::to_string(own.score()), own.max_score());
   if (!lab.build_error.empty())
     append_element(append_element(section, "div", "card"), "pre", "", lab.build_error);
-  xml_node table = append_element(section, "div", "scroll").append_child("table");
-  xml_node head = table.append_child("thead").append_child("tr");
-  for (const char* name : {"#", "Task", "Verdict", "Points"}) append_element(head, "th", "", name);
-  xml_node body = table.append_child("tbody");
-  for (const TaskResult& task : own.tasks) append_task(body, task, lab.build_error.empty());
-  for (const MilestoneResult& milestone : own.milestones) append_milestone(section, milestone);
+  xml_node body = append_table(section, "", {"#", "Task", "Verdict", "Points"});
+  const bool did_build = lab.build_error.empty();
+  for (const TaskResult& task : own.tasks) append_task(body, task, did_build);
+  for (const MilestoneResult& milestone : own.milestones) append_milestone(section, milestone, did_build);
 }
 
 void append_bench_cell(xml_node row, const BenchSide& side) {
@@ -172,16 +200,20 @@ void append_bench(xml_node main, const std::vector<BenchResult>& bench) {
       append_element(section, "div", "card"), "p", "muted",
       "Share of what this machine was measured to do in the same run; student and solution run in turns, "
       "medians. Nothing here gives or costs points.");
-  xml_node table = append_element(append_element(section, "div", "scroll"), "table", "bench");
-  xml_node head = table.append_child("thead").append_child("tr");
-  for (const char* name : {"Benchmark", "Student", "Solution"}) append_element(head, "th", "", name);
-  xml_node body = table.append_child("tbody");
+  xml_node body = append_table(section, "bench", {"Benchmark", "Student", "Solution"});
   for (const BenchResult& result : bench) {
     xml_node row = body.append_child("tr");
     append_element(row.append_child("td"), "code", "", result.lab + " " + result.name);
     append_bench_cell(row, result.student);
     append_bench_cell(row, result.solution);
   }
+}
+
+/// Without the submission's name: nothing that somebody else chose goes into a shell.
+std::string command_line(const Results& results) {
+  if (!results.record) return fmt::format("./kit grade --impl {} --seed {}", results.impl, results.seed);
+  return fmt::format("./kit record SUBMISSION --seed {}{}", results.seed,
+                     results.record->unsafe ? " --unsafe-no-sandbox" : "");
 }
 
 void append_machine(xml_node main, const Results& results) {
@@ -199,24 +231,37 @@ void append_machine(xml_node main, const Results& results) {
   add("memory", format_bytes(static_cast<double>(machine.memory_bytes)));
   add("system", machine.system);
   add("compiler", fmt::format("{}, {}", machine.compiler, machine.build_type));
-  add("the same again", fmt::format("./kit grade --impl {} --seed {}", results.impl, results.seed));
+  add("the same again", command_line(results));
+}
+
+/// In a tree and not in the text below: the submission's name is anybody's.
+std::string title(const Results& results) {
+  std::string text = fmt::format("{} of {} points", results.score(), results.max_score());
+  if (results.record && results.record->unsafe) text += " (UNSAFE)";
+  pugi::xml_document document;
+  append_element(document, "title", "",
+                 (results.record ? results.record->submission : "Memory Wall Labs") + ": " + text);
+  std::ostringstream markup;
+  document.save(markup, "", pugi::format_raw | pugi::format_no_declaration, pugi::encoding_utf8);
+  return markup.str();
 }
 
 }  // namespace
 
-std::string to_html(const Results& results) {
+std::string to_html(const Results& raw) {
+  const Results results = with_submitted_text_cleaned(raw);
   pugi::xml_document document;
   xml_node body = document.append_child("body");
   xml_node main = body.append_child("main");
   append_header(main, results);
+  append_submission(main, results);
   for (const LabInfo& lab : results.labs) append_lab(main, results, lab);
   append_bench(main, results.bench);
   append_machine(main, results);
   std::ostringstream text;
   text << "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\"/>\n"
        << "<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\"/>\n"
-       << "<title>Memory Wall Labs: " << results.score() << " of " << results.max_score()
-       << " points</title>\n"
+       << title(results) << "\n"
        << "<style>" << kReportStyle << "</style>\n</head>\n";
   // No indentation, which <pre> would show; and never <div/>, which HTML reads as an open <div>.
   document.save(text, "", pugi::format_raw | pugi::format_no_declaration | pugi::format_no_empty_element_tags,

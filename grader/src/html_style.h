@@ -22,7 +22,7 @@ pre { font-size: 0.82rem; line-height: 1.45; margin: 8px 0 4px; padding: 10px 12
 .muted { color: var(--muted); }
 header { display: flex; gap: 24px; align-items: flex-end; justify-content: space-between; margin-bottom: 28px;
   flex-wrap: wrap; }
-header p { margin: 0; }
+header p { margin: 0; overflow-wrap: anywhere; } header > div:first-child { flex: 1 1 20rem; min-width: 0; }
 .score { text-align: right; }
 .score strong { font-size: 2.6rem; line-height: 1; font-variant-numeric: tabular-nums; }
 .score span { color: var(--muted); font-size: 1.1rem; }
@@ -30,6 +30,10 @@ header p { margin: 0; }
 .bar div { height: 100%; background: var(--green); }
 .notice { border: 1px solid var(--violet); background: var(--violet-bg); color: #3b1380; padding: 12px 16px;
   border-radius: 8px; margin: 0 0 24px; }
+.unsafe { border: 2px solid var(--red); background: var(--red-bg); color: #7a1810; padding: 12px 16px;
+  border-radius: 8px; margin: 0 0 24px; }
+.unsafe strong { display: inline-block; color: #fff; background: var(--red); padding: 1px 10px; margin-right: 10px;
+  border-radius: 4px; letter-spacing: 0.08em; }
 section { background: var(--card); border: 1px solid var(--line); border-radius: 10px; margin: 0 0 24px;
   overflow: hidden; }
 .heading { display: flex; justify-content: space-between; align-items: baseline; gap: 12px; padding: 18px 22px; }
@@ -76,11 +80,15 @@ dl.machine { display: grid; grid-template-columns: max-content 1fr; gap: 4px 20p
   font-size: 0.92rem; }
 dl.machine dt { color: var(--muted); } dl.machine dd { margin: 0; overflow-wrap: anywhere; }
 table.bench th:last-child, table.bench td:last-child { text-align: left; }
+table.submission th:last-child, table.submission td:last-child { text-align: left; }
+table.submission td { padding-top: 8px; padding-bottom: 8px; overflow-wrap: anywhere; }
+table.submission td.title { white-space: nowrap; }
+td.files code { display: block; white-space: pre-wrap; }
 td.figure { font-variant-numeric: tabular-nums; } td.figure .muted { font-size: 0.88rem; }
 .card > pre { margin-top: 16px; }
 @media (max-width: 560px) { main { padding: 24px 12px; } td.verdict { width: auto; } .score { text-align: left; } }
 @media print { body { background: #fff; font-size: 12px; } main { max-width: none; padding: 0; }
-  section, tr, figure { break-inside: avoid; } .badge, .bar, .dot { print-color-adjust: exact; } }
+  section, tr, figure { break-inside: avoid; } .badge, .bar, .dot, .unsafe { print-color-adjust: exact; } }
 )css";
 
 }  // namespace grader

@@ -8,6 +8,7 @@
 
 #include "grader/text.h"
 #include "markup.h"
+#include "submitted_text.h"
 
 namespace grader {
 
@@ -66,6 +67,22 @@ void append_test(pugi::xml_node suite, const std::string& class_name, const Test
   append_text(outcome, test.message);
 }
 
+/// Only <testsuite> may have properties.
+void append_properties(pugi::xml_node suite, const Results& results) {
+  if (!results.record) return;
+  pugi::xml_node properties = suite.append_child("properties");
+  const auto add = [&](const char* name, const std::string& value) {
+    pugi::xml_node property = properties.append_child("property");
+    set(property, "name", name);
+    set(property, "value", value);
+  };
+  add("mode", results.mode);
+  add("seed", std::to_string(results.seed));
+  add("submission", results.record->submission);
+  add("sandbox", results.record->sandbox);
+  add("unsafe", results.record->unsafe ? "true" : "false");
+}
+
 void append_suite(pugi::xml_node root, const std::string& name, const Results& results,
                   std::span<const TestResult> tests, Counts& total) {
   Counts counts;
@@ -77,18 +94,22 @@ void append_suite(pugi::xml_node root, const std::string& name, const Results& r
   set(suite, "name", name);
   counts.write(suite);
   set(suite, "timestamp", results.date.substr(0, results.date.find('Z')));
+  append_properties(suite, results);
   for (const TestResult& test : tests) append_test(suite, name, test);
 }
 
 }  // namespace
 
-std::string to_junit(const Results& results) {
+std::string to_junit(const Results& raw) {
+  const Results results = with_submitted_text_cleaned(raw);
   pugi::xml_document document;
   pugi::xml_node declaration = document.append_child(pugi::node_declaration);
   set(declaration, "version", "1.0");
   set(declaration, "encoding", "UTF-8");
   pugi::xml_node root = document.append_child("testsuites");
-  set(root, "name", fmt::format("Memory Wall Labs, {}, seed {}", results.impl, results.seed));
+  set(root, "name",
+      fmt::format("Memory Wall Labs, {}, seed {}", results.record ? results.mode : results.impl,
+                  results.seed));
   Counts total;
   for (const TaskResult& task : results.tasks) {
     append_suite(root, task.lab + "." + task.task, results, task.tests, total);

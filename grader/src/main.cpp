@@ -51,6 +51,7 @@ int main(int argc, char** argv) {
   add_gpu_command(app, context);
   add_kernel_command(app, context);
   add_plan_command(app, context);
+  add_record_command(app, context);
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {

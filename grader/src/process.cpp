@@ -1,8 +1,6 @@
 #include "grader/process.h"
 
 #include <poll.h>
-#include <sys/resource.h>
-#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -16,6 +14,7 @@
 #include "child.h"
 #include "grader/error.h"
 #include "interrupt.h"
+#include "output.h"
 
 namespace grader {
 
@@ -27,68 +26,7 @@ double seconds_since(Clock::time_point start) {
   return std::chrono::duration<double>(Clock::now() - start).count();
 }
 
-/// Keeps the first `limit` bytes of what the child says, and hands out its lines.
-class Output {
- public:
-  Output(int descriptor, const Command& command) : descriptor_(descriptor), command_(command) {}
-  ~Output() { close(); }
-  Output(const Output&) = delete;
-  Output& operator=(const Output&) = delete;
-
-  int descriptor() const { return descriptor_; }
-
-  /// Reads what is there now, but at most `max_bytes`: a child that writes without end must not keep us from
-  /// its clock.
-  void drain(std::size_t max_bytes, ProcessResult& result) {
-    std::array<char, 65536> buffer;
-    while (descriptor_ >= 0 && max_bytes > 0) {
-      const ssize_t n = ::read(descriptor_, buffer.data(), std::min(buffer.size(), max_bytes));
-      if (n < 0 && errno == EINTR) continue;
-      if (n < 0) return;
-      if (n == 0) return close();
-      const std::string_view text(buffer.data(), static_cast<std::size_t>(n));
-      max_bytes -= text.size();
-      keep(text, result);
-    }
-  }
-
- private:
-  void keep(std::string_view text, ProcessResult& result) {
-    if (command_.on_line) tell_lines(text);
-    const std::size_t room = command_.limits.output_bytes - result.output.size();
-    result.output_cut |= text.size() > room;
-    result.output += text.substr(0, room);
-  }
-
-  void tell_lines(std::string_view text) {
-    for (std::size_t end = text.find('\n'); end != std::string_view::npos; end = text.find('\n')) {
-      line_ += text.substr(0, end);
-      command_.on_line(line_);
-      line_.clear();
-      text.remove_prefix(end + 1);
-    }
-    constexpr std::size_t kMaxLine = 65536;
-    if (line_.size() < kMaxLine) line_ += text;
-  }
-
-  void close() {
-    if (descriptor_ >= 0) ::close(descriptor_);
-    descriptor_ = -1;
-  }
-
-  int descriptor_;
-  const Command& command_;
-  std::string line_;
-};
-
 enum class Wake { kEnded, kWallLimit, kInterrupted };
-
-/// True when the child has ended; leaves it to be waited for.
-bool has_ended(pid_t pid) {
-  siginfo_t info = {};
-  return ::waitid(P_PID, static_cast<id_t>(pid), &info, WEXITED | WNOHANG | WNOWAIT) == 0 &&
-         info.si_pid == pid;
-}
 
 constexpr double kForever = 3600;  // poll() may wake for nothing once an hour
 
@@ -101,11 +39,8 @@ int timeout_ms(double left_seconds, bool has_pidfd) {
 
 /// Reads output until the child ends, its wall-clock time is over, or the user interrupts. Sleeps in poll()
 /// between.
-Wake watch(pid_t pid, Output& output, const Command& command, Clock::time_point start,
-           ProcessResult& result) {
-  // Without pidfd (an old kernel or a sandbox) ask every 20 ms. By number: glibc 2.36's header is not usable
-  // from C++.
-  const int pidfd = static_cast<int>(::syscall(SYS_pidfd_open, pid, 0));
+Wake watch(pid_t pid, ChildOutput& output, const Command& command, Clock::time_point start) {
+  const int pidfd = open_pidfd(pid);  // without one (an old kernel or a sandbox) ask every 20 ms
   const double wall_limit = command.limits.wall_seconds;
   Wake wake = Wake::kEnded;
   while (!has_ended(pid)) {
@@ -123,17 +58,10 @@ Wake watch(pid_t pid, Output& output, const Command& command, Clock::time_point 
       wake = Wake::kInterrupted;
       break;
     }
-    if (n_ready > 0 && events[1].revents != 0) output.drain(std::size_t{1} << 20, result);
+    if (n_ready > 0 && events[1].revents != 0) output.drain(std::size_t{1} << 20);
   }
   if (pidfd >= 0) ::close(pidfd);
   return wake;
-}
-
-double cpu_seconds(const struct rusage& usage) {
-  const auto seconds = [](const timeval& time) {
-    return static_cast<double>(time.tv_sec) + static_cast<double>(time.tv_usec) * 1e-6;
-  };
-  return seconds(usage.ru_utime) + seconds(usage.ru_stime);
 }
 
 /// Fills in how the child ended, from what wait4 said.
@@ -148,11 +76,8 @@ void conclude(int status, const Limits& limits, bool hit_wall_limit, ProcessResu
   }
   if (hit_wall_limit) {
     result.end = End::kWallLimit;
-  } else if (limits.cpu_seconds > 0 && result.end == End::kSignaled) {
-    // SIGKILL at the hard limit looks like any other SIGKILL but for the time used; 5 % for the kernel's
-    // rounding.
-    const bool used_up = result.cpu_seconds >= 0.95 * limits.cpu_seconds;
-    if (result.signal == SIGXCPU || (result.signal == SIGKILL && used_up)) result.end = End::kCpuLimit;
+  } else if (is_cpu_limit(result.signal, result.cpu_seconds, limits.cpu_seconds)) {
+    result.end = End::kCpuLimit;
   }
 }
 
@@ -162,21 +87,21 @@ ProcessResult run_process(const Command& command) {
   throw_if_interrupted();
   const Clock::time_point start = Clock::now();
   const Child child = start_child(command);
-  Output output(child.output, command);
+  ChildOutput output(child.output, command.limits.output_bytes, command.on_line);
   ProcessResult result;
-  const Wake wake = watch(child.pid, output, command, start, result);
+  const Wake wake = watch(child.pid, output, command, start);
   result.wall_seconds = seconds_since(start);
 
   kill_group(child.pid);
-  int status = 0;
   struct rusage usage = {};
-  while (::wait4(child.pid, &status, 0, &usage) < 0 && errno == EINTR) {
-  }
+  const int status = collect(child.pid, usage);
   forget_child(child.pid);
   result.cpu_seconds = cpu_seconds(usage);
   if (wake == Wake::kInterrupted) throw Interrupted();
   // All writers are dead now, so this ends; a pipe holds 64 KiB.
-  output.drain(std::size_t{1} << 20, result);
+  output.drain(std::size_t{1} << 20);
+  result.output = output.text();
+  result.output_cut = output.cut();
   conclude(status, command.limits, wake == Wake::kWallLimit, result);
   return result;
 }

@@ -1,6 +1,8 @@
+#include <cmath>
 #include <nlohmann/json.hpp>
 
 #include "grader/results.h"
+#include "submitted_text.h"
 
 namespace grader {
 
@@ -10,7 +12,9 @@ using Json = nlohmann::ordered_json;
 
 /// Numbers that are whole are written as integers: a count of 31 tokens reads "31", not "31.0".
 Json number(const std::optional<double>& value) {
-  if (!value) return nullptr;
+  constexpr double kExactIntegers = 9007199254740992.0;  // 2^53
+  if (!value || !std::isfinite(*value)) return nullptr;
+  if (std::abs(*value) > kExactIntegers) return *value;
   const auto whole = static_cast<std::int64_t>(*value);
   if (static_cast<double>(whole) == *value) return whole;
   return *value;
@@ -80,9 +84,36 @@ Json machine_json(const Machine& machine) {
           {"system", machine.system}, {"compiler", machine.compiler}, {"build_type", machine.build_type}};
 }
 
+std::string build_error(const Results& results, const std::string& id) {
+  for (const LabInfo& lab : results.labs) {
+    if (lab.id == id) return lab.build_error;
+  }
+  return "";
+}
+
+Json record_json(const Results& results, const RecordInfo& record) {
+  Json labs = Json::array();
+  for (const SubmittedLab& lab : record.labs) {
+    labs.push_back({{"lab", lab.lab},
+                    {"files", lab.files},
+                    {"stubs", lab.missing},
+                    {"build_error", build_error(results, lab.lab)}});
+  }
+  Json refusals = Json::array();
+  for (const Refusal& refusal : record.refusals) {
+    refusals.push_back({{"path", refusal.path}, {"reason", refusal.reason}});
+  }
+  return {{"submission", record.submission},
+          {"sandbox", record.sandbox},
+          {"unsafe", record.unsafe},
+          {"labs", labs},
+          {"refusals", refusals}};
+}
+
 }  // namespace
 
-Json to_json(const Results& results) {
+Json to_json(const Results& raw) {
+  const Results results = with_submitted_text_cleaned(raw);
   Json json = {{"schema", "memory-wall-labs/results/1"},
                {"impl", results.impl},
                {"mode", results.mode},
@@ -98,6 +129,7 @@ Json to_json(const Results& results) {
   for (const MilestoneResult& milestone : results.milestones)
     json["milestones"].push_back(milestone_json(milestone));
   for (const BenchResult& bench : results.bench) json["bench"].push_back(bench_json(bench));
+  if (results.record) json["record"] = record_json(results, *results.record);
   return json;
 }
 

@@ -11,6 +11,7 @@
 #include "grader/files.h"
 #include "grader/gtest_report.h"
 #include "grader/machine.h"
+#include "worker_run.h"
 
 namespace grader {
 
@@ -90,11 +91,20 @@ class TestRun {
     command.limits = options_.limits;
     // What measures a machine keeps every core busy, and CPU time is counted over all of them.
     if (job.alone) command.limits.cpu_seconds *= usable_cores();
-    const ProcessResult process = run_process(command);
+    if (!job.worker.empty()) {
+      return settle_checked(job, report, run_with_worker(command, job.worker, *options_.sandbox),
+                            command.limits);
+    }
+    return settle(job, report, run_process(command), command.limits);
+  }
+
+  /// A test's result from its process and its report, which is deleted.
+  static TestResult settle(const TestJob& job, const std::filesystem::path& report,
+                           const ProcessResult& process, const Limits& limits) {
     const bool has_report = std::filesystem::is_regular_file(report);
     const std::string json = has_report ? read_file(report) : "";
     std::filesystem::remove(report);
-    TestResult test = classify_test(job.name, process, json, command.limits);
+    TestResult test = classify_test(job.name, process, json, limits);
     // GoogleTest opens its report when the test is over, so half a report is not the test's doing.
     const bool cannot_report =
         process.output.find("Unable to open file \"" + report.string()) != std::string::npos;
@@ -103,6 +113,13 @@ class TestRun {
       test.message =
           fmt::format("the test's report {} could not be written: is the disk full?", report.string());
     }
+    return test;
+  }
+
+  static TestResult settle_checked(const TestJob& job, const std::filesystem::path& report,
+                                   const CheckedRun& run, const Limits& limits) {
+    TestResult test = settle(job, report, run.checker, limits);
+    blame_worker(run, limits, test);
     return test;
   }
 

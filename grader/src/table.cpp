@@ -8,6 +8,7 @@
 #include <cstdlib>
 
 #include "grader/text.h"
+#include "submitted_text.h"
 
 namespace grader {
 
@@ -18,6 +19,7 @@ constexpr std::size_t kVerdictWidth = 22;
 constexpr std::size_t kTextWidth = 100;
 constexpr std::size_t kReasonLines = 12;
 constexpr std::size_t kReasonBytes = 1200;
+constexpr std::size_t kMaxRefusals = 10;
 
 /// Styles text, or leaves it as it is.
 class Paint {
@@ -57,7 +59,8 @@ std::string title_cell(std::string_view text) {
   return pad(shorten(text, 1, kTitleWidth - 4), kTitleWidth);
 }
 
-std::string points_cell(int points, int max_points) {
+template <typename Points>
+std::string points_cell(const Points& points, int max_points) {
   return fmt::format("{:>4} / {}", points, max_points);
 }
 
@@ -65,20 +68,28 @@ std::string row(std::string_view number, std::string_view title, Verdict verdict
                 const Paint& paint) {
   return fmt::format("  {:>2}  {} {} {}\n", number, title_cell(title),
                      paint.verdict(pad(verdict_name(verdict), kVerdictWidth), verdict),
-                     points_cell(points, max_points));
+                     // Undecided points are no 0.
+                     undecided(verdict) ? points_cell("?", max_points) : points_cell(points, max_points));
+}
+
+/// What a test or the compiler said. In a record each line is marked, or it could pass for the grader's own.
+std::string quote(const std::string& message, bool is_record, const std::string& before = "") {
+  std::string text;
+  for (const std::string& line : wrap(shorten(message, kReasonLines, kReasonBytes), kTextWidth)) {
+    text += fmt::format("    {}{}{}\n", is_record ? "| " : "", before, line);
+  }
+  return text;
 }
 
 /// Why something did not pass, and what to open first.
 std::string reason(const std::string& heading, Verdict verdict, const TestResult* test,
-                   const std::string& open, const std::string& chapter, const Paint& paint) {
+                   const std::string& open, const std::string& chapter, bool is_record, const Paint& paint) {
   std::string text =
       fmt::format("\n{}: {}\n", paint.bold(heading), paint.verdict(verdict_name(verdict), verdict));
   if (test != nullptr) {
     const bool is_stub = verdict == Verdict::kNotImplemented;
     if (!is_stub) text += fmt::format("    {}\n", paint.faint(test->name));
-    for (const std::string& line : wrap(shorten(test->message, kReasonLines, kReasonBytes), kTextWidth)) {
-      text += fmt::format("    {}\n", is_stub ? "still a stub: " + line : line);
-    }
+    text += quote(test->message, is_record, is_stub ? "still a stub: " : "");
   }
   if (undecided(verdict)) {
     text += "    These points are neither won nor lost: the grader could not tell.\n";
@@ -113,9 +124,7 @@ std::string build_errors(const Results& results, const Paint& paint) {
   for (const LabInfo& lab : results.labs) {
     if (lab.build_error.empty()) continue;
     text += fmt::format("\n{}\n", paint.bold(lab.id));
-    for (const std::string& line : wrap(shorten(lab.build_error, kReasonLines, kReasonBytes), kTextWidth)) {
-      text += fmt::format("    {}\n", line);
-    }
+    text += quote(lab.build_error, results.record.has_value());
   }
   return text;
 }
@@ -130,12 +139,37 @@ std::string reasons(const Results& results, const Paint& paint) {
   for (const TaskResult& task : results.tasks) {
     if (task.verdict == Verdict::kPassed || !did_build(results, task.lab)) continue;
     text += reason(fmt::format("{} task {}", task.lab, task.number), task.verdict, task.reason(), task.open,
-                   task.chapter, paint);
+                   task.chapter, results.record.has_value(), paint);
   }
   for (const MilestoneResult& milestone : results.milestones) {
     if (milestone.verdict == Verdict::kPassed || !did_build(results, milestone.lab)) continue;
     text += reason(fmt::format("{} milestone", milestone.lab), milestone.verdict, &milestone.test,
-                   milestone.open, milestone.chapter, paint);
+                   milestone.open, milestone.chapter, results.record.has_value(), paint);
+  }
+  return text;
+}
+
+std::string count_files(std::size_t n) {
+  return fmt::format("{} file{}", n, n == 1 ? "" : "s");
+}
+
+/// What was graded, and what of the submission was not.
+std::string submission_lines(const RecordInfo& record, const Paint& paint) {
+  std::string text = fmt::format("\n{}  {}\n", paint.bold("submission"), record.submission);
+  text += fmt::format("      sandbox: {}\n", record.sandbox);
+  for (const SubmittedLab& lab : record.labs) {
+    text += fmt::format("      {}: {} taken", lab.lab, count_files(lab.files.size()));
+    if (!lab.missing.empty()) text += fmt::format(", stubs for {}", fmt::join(lab.missing, ", "));
+    text += "\n";
+  }
+  if (!record.refusals.empty()) {
+    text += fmt::format("      {} not taken:\n", count_files(record.refusals.size()));
+  }
+  for (std::size_t i = 0; i < std::min(record.refusals.size(), kMaxRefusals); ++i) {
+    text += fmt::format("        {}: {}\n", record.refusals[i].path, record.refusals[i].reason);
+  }
+  if (record.refusals.size() > kMaxRefusals) {
+    text += fmt::format("        and {} more, in the report\n", record.refusals.size() - kMaxRefusals);
   }
   return text;
 }
@@ -156,17 +190,25 @@ bool wants_color(std::FILE* stream) {
   return (no_color == nullptr || *no_color == '\0') && ::isatty(::fileno(stream)) == 1;
 }
 
-std::string results_table(const Results& results, bool color) {
+std::string results_table(const Results& raw, bool color) {
+  const Results results = with_submitted_text_cleaned(raw);
   const Paint paint(color);
   std::string text;
+  if (results.record) text += submission_lines(*results.record, paint);
   for (const LabInfo& lab : results.labs) text += lab_rows(results, lab, paint);
   constexpr std::size_t kBeforePoints = 6 + kTitleWidth + 1 + kVerdictWidth + 1;
-  const std::string total =
-      pad(fmt::format("      total ({}, seed {})", results.impl, results.seed), kBeforePoints);
+  const std::string total = pad(
+      fmt::format("      total ({}, seed {})", results.record ? results.mode : results.impl, results.seed),
+      kBeforePoints);
   text += "\n" + paint.bold(total + points_cell(results.score(), results.max_score())) + "\n";
   if (const int n = results.undecided_points(); n > 0) {
     text += paint.verdict(fmt::format("      {} of the missing points are undecided, not lost\n", n),
                           Verdict::kInfrastructureError);
+  }
+  if (results.record && results.record->unsafe) {
+    text +=
+        paint.verdict("      UNSAFE: graded without a sandbox; the submission could have forged this score\n",
+                      Verdict::kFailed);
   }
   return text + reasons(results, paint);
 }

@@ -119,6 +119,54 @@ TEST_F(CliTest, HelpIsZeroAndShowsEveryOption) {
   }
 }
 
+TEST_F(CliTest, RecordWithoutASubmissionPrintsItsUsage) {
+  const std::string output = expect(2, {"record"});
+  for (const char* words : {"which SUBMISSION?", ".tar.gz", "--gradescope", "--unsafe-no-sandbox"}) {
+    EXPECT_NE(output.find(words), std::string::npos) << words << " in " << output;
+  }
+}
+
+TEST_F(CliTest, RecordHelpShowsEveryOptionAndExitStatus) {
+  const std::string help = expect(0, {"record", "--help"});
+  for (const char* words : {"SUBMISSION", "--lab", "--seed", "--json", "--junit", "--html", "--gradescope",
+                            "--jobs", "--unsafe-no-sandbox", "--fail-under", "exit status: 0 graded"}) {
+    EXPECT_NE(help.find(words), std::string::npos) << words << " in " << help;
+  }
+}
+
+TEST_F(CliTest, RecordNamesTheValueItCannotUse) {
+  const std::string submission = tree_.root().string();
+  const std::vector<std::vector<std::string>> wrong = {
+      {"--seed", "many"},       {"--seed", "-1"},         {"--seed", "18446744073709551616"},
+      {"--jobs", "0"},          {"--jobs", "x7"},         {"--fail-under", "nan"},
+      {"--fail-under", "much"}, {"--no-such-option", "5"}};
+  for (const std::vector<std::string>& option : wrong) {
+    const std::string output = expect(2, {"record", submission, option[0], option[1]});
+    EXPECT_NE(output.find(option[option[0] == "--no-such-option" ? 0 : 1]), std::string::npos) << output;
+  }
+  EXPECT_NE(expect(2, {"record", "/no/such.zip"}).find("'/no/such.zip'"), std::string::npos);
+  EXPECT_NE(expect(2, {"record", submission, "second.zip"}).find("second.zip"), std::string::npos);
+}
+
+TEST_F(CliTest, RecordFindsOutBeforeItGradesThatAReportCannotBeWritten) {
+  // The tree has no checkers: had it begun to grade, it would complain of that.
+  for (const char* option : {"--html", "--json", "--junit", "--gradescope"}) {
+    const std::string output =
+        expect(3, {"record", tree_.root().string(), option, "/proc/no_such_folder/report"});
+    EXPECT_EQ(output.find("grader: cannot write /proc/no_such_folder/report"), 0U) << output;
+  }
+  const std::string file = (tree_.root() / "one.json").string();
+  const std::string output =
+      expect(2, {"record", tree_.root().string(), "--json", file, "--gradescope", file});
+  EXPECT_NE(output.find("two reports are to be written to " + file), std::string::npos) << output;
+}
+
+TEST_F(CliTest, RecordTakesLabsOneByOne) {
+  // The submission after --lab is no lab.
+  const std::string output = expect(2, {"record", "--lab", "lab01", "--lab", "lab02", "/no/such.zip"});
+  EXPECT_NE(output.find("'/no/such.zip'"), std::string::npos) << output;
+}
+
 TEST_F(CliTest, GpuHelpShowsEveryOption) {
   const std::string gpu = expect(0, {"gpu", "--help"});
   for (const char* option : {"--json", "--architectures"})

@@ -4,7 +4,6 @@
 
 #include "grader/figure.h"
 #include "grader/html_report.h"
-#include "grader/junit.h"
 #include "sample_results.h"
 
 namespace {
@@ -16,29 +15,6 @@ pugi::xml_document parse(const std::string& text) {
   EXPECT_TRUE(result) << result.description() << " at "
                       << text.substr(static_cast<std::size_t>(result.offset), 80);
   return document;
-}
-
-TEST(Junit, IsTheGoldenText) {
-  EXPECT_EQ(grader::to_junit(grader_tests::sample_results()), R"(<?xml version="1.0" encoding="UTF-8"?>
-<testsuites name="Memory Wall Labs, student, seed 7" tests="5" failures="2" errors="0" skipped="0" time="2.375">
-  <testsuite name="lab02.attention" tests="1" failures="0" errors="0" skipped="0" time="0.250" timestamp="2025-01-31T12:34:56">
-    <testcase name="Attention.Works" classname="lab02.attention" time="0.250" />
-  </testsuite>
-  <testsuite name="lab02.kv_cache" tests="3" failures="2" errors="0" skipped="0" time="0.625" timestamp="2025-01-31T12:34:56">
-    <testcase name="KvCache.Works" classname="lab02.kv_cache" time="0.500" />
-    <testcase name="KvCache.Fails" classname="lab02.kv_cache" time="0.125">
-      <failure type="failed" message="got &lt;b>&quot;1&quot; &amp; 2&lt;/b> ...">got &lt;b&gt;"1" &amp; 2&lt;/b&gt;
-]]&gt; second line</failure>
-    </testcase>
-    <testcase name="KvCache.Stub" classname="lab02.kv_cache" time="0.000">
-      <failure type="not_implemented" message="lab02 task 2: append">lab02 task 2: append</failure>
-    </testcase>
-  </testsuite>
-  <testsuite name="lab02.decode" tests="1" failures="0" errors="0" skipped="0" time="1.500" timestamp="2025-01-31T12:34:56">
-    <testcase name="Decode.Linear" classname="lab02.decode" time="1.500" />
-  </testsuite>
-</testsuites>
-)");
 }
 
 TEST(Html, IsWellFormedAndSelfContained) {
@@ -83,6 +59,49 @@ TEST(Html, SaysLoudlyWhenPointsAreUndecided) {
   const pugi::xml_document document = parse(grader::to_html(results));
   const std::string notice = document.select_node("//*[@class='notice']").node().text().get();
   EXPECT_NE(notice.find("15 of the missing points are undecided"), std::string::npos) << notice;
+}
+
+TEST(Html, RecordNamesTheSubmissionAndIsStampedWhenUnsafe) {
+  const pugi::xml_document document = parse(grader::to_html(grader_tests::sample_record()));
+  EXPECT_STREQ(document.select_node("/html/head/title").node().text().get(),
+               "alice & bob <2>.zip: 25 of 105 points (UNSAFE)");
+  EXPECT_STREQ(document.select_node("//p[@class='unsafe']/strong").node().text().get(), "UNSAFE");
+  for (const char* value : {"alice & bob <2>.zip", "record", "7", "none (unsafe)"}) {
+    const std::string query = std::string("//dl[@class='machine']/dd[.='") + value + "']";
+    EXPECT_FALSE(document.select_nodes(query.c_str()).empty()) << query;
+  }
+  const pugi::xml_document safe = parse(grader::to_html(grader_tests::sample_undecided_record()));
+  EXPECT_TRUE(safe.select_nodes("//*[@class='unsafe']").empty());
+  EXPECT_TRUE(parse(grader::to_html(grader_tests::sample_results()))
+                  .select_nodes("//table[@class='submission']")
+                  .empty());
+}
+
+TEST(Html, RecordListsFilesStubsAndRefusals) {
+  const pugi::xml_document document = parse(grader::to_html(grader_tests::sample_record()));
+  const auto count = [&](const char* query) { return document.select_nodes(query).size(); };
+  EXPECT_EQ(count("//tr[td='lab02']/td[2]/code[.='a.cpp']"), 1U);
+  EXPECT_EQ(count("//tr[td='lab02']/td[3]/code"), 2U);
+  EXPECT_EQ(count("//tr[td/code='../../etc/passwd']/td[2][contains(., '..')]"), 1U);
+}
+
+TEST(Html, UndecidedPointsAreNoZero) {
+  const pugi::xml_document document = parse(grader::to_html(grader_tests::sample_undecided_record()));
+  EXPECT_EQ(document.select_nodes("//span[@class='points'][b='?']").size(), 2U);
+  EXPECT_EQ(document.select_nodes("//p[starts-with(., 'These points are neither won nor lost')]").size(), 2U);
+}
+
+TEST(Html, QuotesTheCompilerOnce) {
+  const pugi::xml_document document = parse(grader::to_html(grader_tests::sample_record()));
+  EXPECT_EQ(document.select_nodes("//pre[contains(., 'was not declared')]").size(), 1U);
+}
+
+TEST(Html, ManyRefusalsAreCut) {
+  grader::Results results = grader_tests::sample_record();
+  results.record->refusals.assign(2000, {"x", "not one of the lab's src/ files"});
+  const pugi::xml_document document = parse(grader::to_html(results));
+  EXPECT_EQ(document.select_nodes("//td[@class='files']/code[.='x']").size(), 100U);
+  EXPECT_EQ(document.select_nodes("//td[.='and 1900 more: see the JSON']").size(), 1U);
 }
 
 TEST(Figure, IsAStandAloneSvg) {

@@ -46,6 +46,7 @@ TEST(Table, SaysWhenPointsAreUndecided) {
   settle(results.tasks[0]);
   const std::string table = grader::results_table(results, false);
   EXPECT_NE(table.find("15 of the missing points are undecided, not lost"), std::string::npos) << table;
+  EXPECT_NE(table.find("infrastructure_error      ? / 15"), std::string::npos) << table;
 }
 
 TEST(Table, CompilerIsQuotedOncePerLab) {
@@ -54,6 +55,25 @@ TEST(Table, CompilerIsQuotedOncePerLab) {
   const std::string table = grader::results_table(results, false);
   EXPECT_NE(table.find("a.cpp:3:5: error: x"), std::string::npos) << table;
   EXPECT_EQ(table.find("open first"), std::string::npos) << table;
+}
+
+TEST(Table, RecordSaysWhatWasGraded) {
+  const std::string table = grader::results_table(grader_tests::sample_record(), false);
+  EXPECT_TRUE(table.starts_with(R"(
+submission  alice & bob <2>.zip
+      sandbox: none (unsafe)
+      lab01: 2 files taken
+      lab02: 1 file taken, stubs for b.cpp, c.cpp
+      2 files not taken:
+        lab02/CMakeLists.txt: not one of the lab's src/ files
+        ../../etc/passwd: a path with '..'
+
+lab01  Memory bandwidth
+)")) << table;
+  EXPECT_NE(table.find("total (record, seed 7)"), std::string::npos) << table;
+  EXPECT_NE(table.find("UNSAFE: graded without a sandbox"), std::string::npos) << table;
+  EXPECT_EQ(grader::results_table(grader_tests::sample_undecided_record(), false).find("UNSAFE"),
+            std::string::npos);
 }
 
 TEST(Table, BenchmarksStandSideBySide) {

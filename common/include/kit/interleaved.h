@@ -24,7 +24,7 @@ struct InterleavedOptions {
   int n_pairs = 9;                ///< at least 9
   int max_rounds = 3;             ///< a noisy round is tried again
   double max_spread = 0.1;        ///< a round with more is noisy
-  std::function<double()> now_s;  ///< the clock; by default std::chrono::steady_clock. Tests bring their own
+  std::function<double()> now_s;  ///< the clock; by default kit::work_seconds. Tests bring their own
 };
 
 /// Does `candidate` reach `bar` times the speed of `reference`? After one call of each to warm up, both run

@@ -32,10 +32,14 @@ class Rope {
 
   int head_dim() const { return head_dim_; }
   int max_seq_len() const { return max_seq_len_; }
+  float theta() const { return theta_; }
+  const std::optional<RopeScaling>& scaling() const { return scaling_; }
 
  private:
   int head_dim_;
   int max_seq_len_;
+  float theta_;
+  std::optional<RopeScaling> scaling_;
   std::vector<float> cos_;  // [max_seq_len, head_dim / 2]
   std::vector<float> sin_;  // [max_seq_len, head_dim / 2]
 };

@@ -3,31 +3,10 @@
 #include <fmt/format.h>
 
 #include <array>
-#include <mutex>
 #include <nlohmann/json.hpp>
 
-// What counts and options are, without the executor: the GPU back end links this file too.
+// What counts are, without the executor: the other back ends link this file too.
 namespace kit::simt {
-
-namespace {
-
-std::mutex options_mutex;
-Options& current_options() {
-  static Options value;
-  return value;
-}
-
-}  // namespace
-
-Options options() {
-  const std::scoped_lock lock(options_mutex);
-  return current_options();
-}
-
-void set_options(const Options& options) {
-  const std::scoped_lock lock(options_mutex);
-  current_options() = options;
-}
 
 std::string LaneOrder::to_string() const {
   switch (kind) {

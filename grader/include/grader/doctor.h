@@ -4,6 +4,8 @@
 #include <string>
 #include <vector>
 
+#include "grader/sandbox.h"
+
 /// Checks of this machine, for `grader doctor`.
 namespace grader {
 
@@ -18,6 +20,13 @@ struct Check {
 
 /// Every check, required and optional. Only what is required ever fails; what is optional warns.
 std::vector<Check> check_machine(const std::filesystem::path& root, const std::filesystem::path& build_dir);
+
+/// What a sandbox holds back, tried out: a program in it tries to get round each limit and to reach what it
+/// must not, one check each. Takes about two seconds. Throws InfrastructureError when a probe cannot be run.
+std::vector<Check> check_sandbox(const Sandbox& sandbox, const std::filesystem::path& root);
+
+/// The same with this machine's sandbox; only a warning, with the way to mend it, when there is none.
+std::vector<Check> check_sandbox(const std::filesystem::path& root);
 
 /// The first "1.2.3" or "1.2" in `text`, compared number by number: at_least("cmake version 3.25.1", {3,
 /// 24}).

@@ -25,6 +25,7 @@ struct Command {
   std::vector<std::pair<std::string, std::string>> environment = {};  ///< added to the grader's own
   std::string folder = {};  ///< working directory; empty: the grader's
   Limits limits = {};
+  int descriptor = -1;  ///< of the grader; the child has it as descriptor 3. -1: none
   std::function<void(std::string_view line)> on_line = {};  ///< told each complete line of output as it comes
 };
 

@@ -11,6 +11,7 @@
 #include "grader/bench.h"
 #include "grader/figure.h"
 #include "grader/machine.h"
+#include "grader/submission.h"
 #include "grader/verdict.h"
 
 /// What a grading run found: everything the terminal, the JSON, the JUnit and the HTML report show.
@@ -64,6 +65,15 @@ struct LabInfo {
   std::string build_error;  ///< what the compiler said when the lab's tests do not build; else empty
 };
 
+/// What only a run of record has: `grader record`.
+struct RecordInfo {
+  std::string submission;  ///< name of the folder or archive
+  std::string sandbox;     ///< Sandbox::describe()
+  bool unsafe = false;     ///< --unsafe-no-sandbox: the score can have been forged
+  std::vector<SubmittedLab> labs;
+  std::vector<Refusal> refusals;  ///< files of the submission that were not taken
+};
+
 struct Results {
   std::string impl = "student";
   std::string mode = "practice";
@@ -74,6 +84,7 @@ struct Results {
   std::vector<TaskResult> tasks;
   std::vector<MilestoneResult> milestones;
   std::vector<BenchResult> bench;
+  std::optional<RecordInfo> record = {};  ///< set when mode is "record"
 
   int score() const;
   int max_score() const;

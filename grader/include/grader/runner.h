@@ -8,6 +8,7 @@
 #include "grader/process.h"
 #include "grader/progress.h"
 #include "grader/results.h"
+#include "grader/sandbox.h"
 
 namespace grader {
 
@@ -23,13 +24,16 @@ struct TestJob {
   /// It measures time: it runs when all others are done and nothing runs beside it, and may use its CPU time
   /// on every core.
   bool alone = false;
+  /// In the run of record: the program with the student's code. `binary` is then the checker.
+  std::filesystem::path worker = {};
 };
 
 struct RunOptions {
   std::uint64_t seed = 1;
   int n_jobs = 0;  ///< processes at a time; 0: one per core
   Limits limits;
-  std::filesystem::path scratch;  ///< folder for the tests' reports
+  std::filesystem::path scratch;     ///< folder for the tests' reports
+  const Sandbox* sandbox = nullptr;  ///< where workers run
 };
 
 /// Runs every job in a process of its own and returns their results in the order of `jobs`. After two tests

@@ -1,0 +1,361 @@
+#include "kit/remote/connection.h"
+
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <array>
+#include <cerrno>
+#include <charconv>
+#include <cstdlib>
+#include <cstring>
+
+#include "exceptions.h"
+
+namespace kit::remote {
+
+namespace {
+
+// Sparse: only what is written takes memory.
+constexpr std::size_t kCheckerArenaBytes = std::size_t{2} << 30;
+constexpr std::size_t kWorkerArenaBytes = std::size_t{1} << 30;
+// Of one message without its arrays.
+constexpr std::uint32_t kMaxMessageBytes = 16 << 20;
+// Calls within calls: a worker that calls back from within a callback for ever must not overflow the checker's stack.
+constexpr std::size_t kMaxNesting = 64;
+
+std::map<std::string, Service, std::less<>>& services() {
+  static std::map<std::string, Service, std::less<>> map;
+  return map;
+}
+
+int make_shared_memory(std::size_t n_bytes) {
+  const int descriptor = ::memfd_create("kit-arena", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+  KIT_CHECK(descriptor >= 0 && ::ftruncate(descriptor, static_cast<off_t>(n_bytes)) == 0,
+            "shared memory of {} bytes: {}", n_bytes, std::strerror(errno));
+  // Unsealed, the worker could cut the file off under the checker's pages.
+  KIT_CHECK(::fcntl(descriptor, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) == 0,
+            "sealing shared memory: {}", std::strerror(errno));
+  return descriptor;
+}
+
+/// Room for the two descriptors in a control message.
+union Control {
+  std::array<char, CMSG_SPACE(2 * sizeof(int))> bytes;
+  cmsghdr alignment;
+};
+
+void send_descriptors(int socket, std::array<int, 2> descriptors) {
+  char byte = 'K';
+  iovec data = {&byte, 1};
+  Control control = {};
+  msghdr message = {};
+  message.msg_iov = &data;
+  message.msg_iovlen = 1;
+  message.msg_control = control.bytes.data();
+  message.msg_controllen = control.bytes.size();
+  cmsghdr* header = CMSG_FIRSTHDR(&message);
+  header->cmsg_level = SOL_SOCKET;
+  header->cmsg_type = SCM_RIGHTS;
+  header->cmsg_len = CMSG_LEN(sizeof(descriptors));
+  std::memcpy(CMSG_DATA(header), descriptors.data(), sizeof(descriptors));
+  KIT_CHECK(::sendmsg(socket, &message, MSG_NOSIGNAL) == 1, "sending the shared memory: {}",
+            std::strerror(errno));
+}
+
+std::array<int, 2> receive_descriptors(int socket) {
+  char byte = 0;
+  iovec data = {&byte, 1};
+  Control control = {};
+  msghdr message = {};
+  message.msg_iov = &data;
+  message.msg_iovlen = 1;
+  message.msg_control = control.bytes.data();
+  message.msg_controllen = control.bytes.size();
+  std::array<int, 2> descriptors = {-1, -1};
+  ssize_t n = 0;
+  while ((n = ::recvmsg(socket, &message, MSG_CMSG_CLOEXEC)) < 0 && errno == EINTR) {
+  }
+  const cmsghdr* header = n == 1 ? CMSG_FIRSTHDR(&message) : nullptr;
+  KIT_CHECK(header != nullptr && header->cmsg_len == CMSG_LEN(sizeof(descriptors)),
+            "no shared memory came from the checker");
+  std::memcpy(descriptors.data(), CMSG_DATA(header), sizeof(descriptors));
+  return descriptors;
+}
+
+}  // namespace
+
+Registration::Registration(std::string name, Service service) {
+  services()[std::move(name)] = std::move(service);
+}
+
+/// One message. `body` is what Writer wrote; cereal is not asked for the frame, which is checked by hand.
+struct Connection::Message {
+  enum class Kind : std::uint8_t { kCall, kMethod, kReturn, kThrow, kRelease };
+  Kind kind = Kind::kCall;
+  std::string name;   // service, or what to call it in messages
+  ObjectId object;    // kMethod, kRelease
+  std::int32_t method = 0;
+  std::string body;
+};
+
+std::unique_ptr<Connection> Connection::open_checker(int socket) {
+  std::unique_ptr<Connection> connection(new Connection(Side::kChecker, socket));
+  const std::array<int, 2> files = {make_shared_memory(kCheckerArenaBytes),
+                                    make_shared_memory(kWorkerArenaBytes)};
+  send_descriptors(socket, files);
+  for (std::size_t i = 0; i < 2; ++i) {
+    connection->arenas_[i] = Arena(files[i]);
+    ::close(files[i]);
+  }
+  return connection;
+}
+
+std::unique_ptr<Connection> Connection::open_worker(int socket) {
+  std::unique_ptr<Connection> connection(new Connection(Side::kWorker, socket));
+  const std::array<int, 2> files = receive_descriptors(socket);
+  for (std::size_t i = 0; i < 2; ++i) {
+    connection->arenas_[i] = Arena(files[i]);
+    ::close(files[i]);
+  }
+  return connection;
+}
+
+Connection& Connection::of_checker() {
+  static const std::unique_ptr<Connection> connection = [] {
+    const char* text = std::getenv("KIT_WORKER_SOCKET");
+    KIT_CHECK(text != nullptr, "KIT_WORKER_SOCKET is not set: `grader record` starts this program with a worker");
+    int socket = -1;
+    const std::string_view number = text;
+    const auto [end, error] = std::from_chars(number.data(), number.data() + number.size(), socket);
+    KIT_CHECK(error == std::errc() && end == number.data() + number.size() && socket >= 0,
+              "KIT_WORKER_SOCKET is '{}', must be a descriptor", number);
+    return open_checker(socket);
+  }();
+  return *connection;
+}
+
+Connection::~Connection() {
+  ::close(socket_);
+}
+
+void Connection::lost(const std::string& why) {
+  // The checker is gone: nobody is left to answer to, and no exception may be caught by the student's code on the way.
+  if (side_ == Side::kWorker) ::_exit(0);
+  const std::string where = open_calls_.empty() ? "" : fmt::format(" (in {})", open_calls_.back());
+  broken_ = why + where;
+  throw WorkerEnded(broken_);
+}
+
+void Connection::write_all(const void* data, std::size_t n_bytes) {
+  const auto* bytes = static_cast<const char*>(data);
+  while (n_bytes > 0) {
+    const ssize_t n = ::send(socket_, bytes, n_bytes, MSG_NOSIGNAL);
+    if (n < 0 && errno == EINTR) continue;
+    if (n <= 0) lost(fmt::format("{}the program with the student's code is gone", WorkerEnded::kPrefix));
+    bytes += n;
+    n_bytes -= static_cast<std::size_t>(n);
+  }
+}
+
+void Connection::read_all(void* data, std::size_t n_bytes) {
+  auto* bytes = static_cast<char*>(data);
+  while (n_bytes > 0) {
+    const ssize_t n = ::recv(socket_, bytes, n_bytes, 0);
+    if (n < 0 && errno == EINTR) continue;
+    if (n <= 0) lost(fmt::format("{}the program with the student's code ended before it answered", WorkerEnded::kPrefix));
+    bytes += n;
+    n_bytes -= static_cast<std::size_t>(n);
+  }
+}
+
+void Connection::send(const Message& message) {
+  std::string frame;
+  OutputArchive archive(frame);
+  archive(static_cast<std::uint8_t>(message.kind), message.name, static_cast<std::uint8_t>(message.object.owner),
+          message.object.id, message.method, message.body);
+  KIT_CHECK(frame.size() <= kMaxMessageBytes, "a message of {} bytes, at most {} can be sent", frame.size(),
+            kMaxMessageBytes);
+  const auto size = static_cast<std::uint32_t>(frame.size());
+  frame.insert(0, reinterpret_cast<const char*>(&size), sizeof(size));
+  write_all(frame.data(), frame.size());
+}
+
+Connection::Message Connection::receive() {
+  std::uint32_t size = 0;
+  read_all(&size, sizeof(size));
+  if (size > kMaxMessageBytes)
+    throw ProtocolError(fmt::format("{}a message of {} bytes", ProtocolError::kPrefix, size));
+  std::string frame(size, '\0');
+  read_all(frame.data(), size);
+  Message message;
+  std::uint8_t kind = 0;
+  std::uint8_t owner = 0;
+  InputArchive archive(frame);
+  archive(kind, message.name, owner, message.object.id, message.method, message.body);
+  if (kind > static_cast<std::uint8_t>(Message::Kind::kRelease) || owner > 1 || !archive.at_end())
+    throw ProtocolError(fmt::format("{}a message of kind {}", ProtocolError::kPrefix, kind));
+  message.kind = static_cast<Message::Kind>(kind);
+  message.object.owner = static_cast<Side>(owner);
+  return message;
+}
+
+void Connection::call(const Target& target, const std::function<void(Writer&)>& put,
+                      const std::function<void(Reader&)>& take) {
+  const std::scoped_lock lock(mutex_);
+  if (!broken_.empty()) throw WorkerEnded(broken_);
+  if (open_calls_.size() >= kMaxNesting) throw Error(fmt::format("{} calls within calls", kMaxNesting));
+  const std::size_t top = own_arena().top();
+  open_calls_.emplace_back(target.name);
+  const auto close = [&] {
+    own_arena().pop_to(top);
+    open_calls_.pop_back();
+  };
+  try {
+    Message request{.kind = target.method < 0 ? Message::Kind::kCall : Message::Kind::kMethod,
+                    .name = std::string(target.name),
+                    .object = target.object,
+                    .method = target.method,
+                    .body = {}};
+    Writer writer(*this, request.body);
+    put(writer);
+    exchange(std::move(request), take);
+  } catch (const ProtocolError& error) {
+    close();
+    if (side_ == Side::kWorker) ::_exit(0);
+    if (broken_.empty()) broken_ = error.what();
+    throw;
+  } catch (...) {
+    close();
+    throw;
+  }
+  close();
+}
+
+void Connection::exchange(Message request, const std::function<void(Reader&)>& take) {
+  send(request);
+  for (;;) {
+    const Message message = receive();
+    switch (message.kind) {
+      case Message::Kind::kReturn: {
+        Reader reader(*this, message.body);
+        take(reader);
+        if (!reader.at_end())
+          throw ProtocolError(fmt::format("{}more than {} returns", ProtocolError::kPrefix, request.name));
+        return;
+      }
+      case Message::Kind::kThrow: {
+        PackedException exception;
+        InputArchive(message.body)(exception.kind, exception.what);
+        rethrow(exception);
+      }
+      default:
+        answer(message);
+    }
+  }
+}
+
+void Connection::answer(const Message& request) {
+  if (request.kind == Message::Kind::kRelease) {
+    objects_.erase(request.object.id);
+    return;
+  }
+  // Only the checker asks by name. The worker may call what it was handed.
+  if (request.kind != Message::Kind::kCall && request.kind != Message::Kind::kMethod)
+    throw ProtocolError(fmt::format("{}an answer to no question", ProtocolError::kPrefix));
+  if (request.kind == Message::Kind::kCall && side_ == Side::kChecker)
+    throw ProtocolError(fmt::format("{}the worker asks for '{}'", ProtocolError::kPrefix, request.name));
+  if (open_calls_.size() >= kMaxNesting)
+    throw ProtocolError(fmt::format("{}{} calls within calls", ProtocolError::kPrefix, kMaxNesting));
+
+  const std::size_t top = own_arena().top();
+  Message reply;
+  reply.kind = Message::Kind::kReturn;
+  try {
+    Reader arguments(*this, request.body);
+    Writer results(*this, reply.body);
+    if (request.kind == Message::Kind::kCall) {
+      const auto service = services().find(request.name);
+      KIT_CHECK(service != services().end(), "this worker has no {}: it was built for another lab", request.name);
+      service->second(arguments, results);
+    } else {
+      const auto object = objects_.find(request.object.id);
+      if (request.object.owner != side_ || object == objects_.end())
+        throw ProtocolError(fmt::format("{}a call of object {}, which is not there", ProtocolError::kPrefix,
+                                        request.object.id));
+      // A copy: the call may make the object be forgotten.
+      const Exported exported = object->second;
+      exported.call(request.method, arguments, results);
+    }
+  } catch (const ConnectionError&) {
+    throw;
+  } catch (...) {
+    const PackedException exception = pack_current_exception();
+    reply.kind = Message::Kind::kThrow;
+    reply.body.clear();
+    OutputArchive(reply.body)(exception.kind, exception.what);
+  }
+  send(reply);
+  // What the reply pointed at stays until the other side sends again, and that is after it has read.
+  own_arena().pop_to(top);
+}
+
+void Connection::serve() {
+  for (;;) {
+    // Between calls the end of the connection is the end of the work.
+    char byte = 0;
+    ssize_t n = 0;
+    while ((n = ::recv(socket_, &byte, 1, MSG_PEEK)) < 0 && errno == EINTR) {
+    }
+    if (n <= 0) return;
+    const std::scoped_lock lock(mutex_);
+    answer(receive());
+  }
+}
+
+ObjectId Connection::add_object(Exported exported) {
+  const std::scoped_lock lock(mutex_);
+  objects_[++n_objects_] = std::move(exported);
+  return {side_, n_objects_};
+}
+
+void Connection::forget(ObjectId object) {
+  const std::scoped_lock lock(mutex_);
+  objects_.erase(object.id);
+}
+
+const Exported& Connection::find_object(ObjectId object, const void* type) const {
+  const auto found = objects_.find(object.id);
+  if (object.owner != side_ || found == objects_.end() || found->second.type != type)
+    throw ProtocolError(fmt::format("{}object {} is not there, or of another type", ProtocolError::kPrefix, object.id));
+  return found->second;
+}
+
+void Connection::release(ObjectId object) noexcept {
+  try {
+    const std::scoped_lock lock(mutex_);
+    if (broken_.empty()) send({.kind = Message::Kind::kRelease, .name = {}, .object = object, .method = 0, .body = {}});
+  } catch (const std::exception&) {
+    // Whoever calls next is told.
+  }
+}
+
+ArrayPlace Writer::array(const void* data, std::size_t n_bytes) {
+  Arena& arena = connection_.own_arena();
+  const ArrayPlace place{arena.push(n_bytes), n_bytes};
+  if (n_bytes > 0) std::memcpy(arena.at(place.offset, n_bytes), data, n_bytes);
+  archive_(place.offset, place.n_bytes);
+  return place;
+}
+
+std::byte* Reader::array(std::size_t n_bytes) {
+  ArrayPlace place;
+  archive_(place.offset, place.n_bytes);
+  if (place.n_bytes != n_bytes) {
+    throw ProtocolError(fmt::format("{}an array of {} bytes where {} belong", ProtocolError::kPrefix, place.n_bytes, n_bytes));
+  }
+  return connection_.other_arena().at(place.offset, n_bytes);
+}
+
+}  // namespace kit::remote

@@ -1,0 +1,2 @@
+#include "/dev/random"
+#include "/dev/zero"

@@ -1,0 +1,1 @@
+#include "@ROOT@/solutions/lab02_kv_cache/attention.cpp"
