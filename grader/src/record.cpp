@@ -69,7 +69,7 @@ Results record(const RecordOptions& options, Progress& progress) {
   const ScratchFolder scratch(scratch_parent());
 
   Results results;
-  results.impl = "student";
+  results.impl = "submission";
   results.mode = "record";
   results.seed = options.seed ? *options.seed : draw_seed();
   results.date = utc_now();

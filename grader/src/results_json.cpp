@@ -21,10 +21,15 @@ Json number(const std::optional<double>& value) {
 }
 
 Json test_json(const TestResult& test) {
-  return {{"name", test.name},
-          {"verdict", verdict_name(test.verdict)},
-          {"seconds", test.seconds},
-          {"message", test.message}};
+  Json json = {{"name", test.name},
+               {"verdict", verdict_name(test.verdict)},
+               {"seconds", test.seconds},
+               {"message", test.message}};
+  if (test.worker) {
+    json["worker"] = {{"cpu_seconds", test.worker->cpu_seconds},
+                      {"peak_memory_bytes", test.worker->peak_memory_bytes}};
+  }
+  return json;
 }
 
 Json series_json(const LineChart& figure) {

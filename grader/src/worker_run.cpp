@@ -100,6 +100,7 @@ CheckedRun run_with_worker(Command checker, const std::filesystem::path& worker,
   sockets.close(1);
   checker.descriptor = sockets[0];
   checker.environment.emplace_back("KIT_WORKER_SOCKET", "3");
+  checker.environment.emplace_back("KIT_QUICK", "1");
   checker.limits.cpu_seconds *= 2;
   checker.limits.address_space_bytes = 0;  // it maps the arenas, too
   checker.limits.file_size_bytes = 0;      // the arenas are files
@@ -117,8 +118,7 @@ CheckedRun run_with_worker(Command checker, const std::filesystem::path& worker,
 
 void blame_worker(const CheckedRun& run, const Limits& limits, TestResult& test) {
   using End = SandboxResult::End;
-  test.properties["worker_cpu_seconds"] = fmt::format("{:.3f}", run.worker.cpu_seconds);
-  test.properties["worker_peak_memory_bytes"] = std::to_string(run.worker.peak_memory_bytes);
+  test.worker = {run.worker.cpu_seconds, run.worker.peak_memory_bytes};
   const bool checker_stopped =
       run.checker.end == ProcessResult::End::kWallLimit || run.checker.end == ProcessResult::End::kCpuLimit;
   if (run.checker.end == ProcessResult::End::kSignaled) {

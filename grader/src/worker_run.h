@@ -22,7 +22,7 @@ struct CheckedRun {
 CheckedRun run_with_worker(Command checker, const std::filesystem::path& worker, const Sandbox& sandbox);
 
 /// Corrects a test's result by how its worker ended: what killed the worker is the verdict, and a checker
-/// that crashed is nobody's fault but the kit's. Adds what the worker used, as properties.
+/// that crashed is nobody's fault but the kit's. Sets TestResult::worker.
 void blame_worker(const CheckedRun& run, const Limits& limits, TestResult& test);
 
 }  // namespace grader

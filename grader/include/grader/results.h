@@ -17,12 +17,19 @@
 /// What a grading run found: everything the terminal, the JSON, the JUnit and the HTML report show.
 namespace grader {
 
+/// What the student's process used in a run of record, measured from outside it.
+struct WorkerUse {
+  double cpu_seconds = 0.0;
+  std::int64_t peak_memory_bytes = 0;
+};
+
 struct TestResult {
   std::string name;  ///< "Suite.Name"
   Verdict verdict = Verdict::kInfrastructureError;
   double seconds = 0.0;
   std::string message;                            ///< why it did not pass; empty when it did
   std::map<std::string, std::string> properties;  ///< what the test recorded about itself
+  std::optional<WorkerUse> worker = {};           ///< in a run of record
 };
 
 struct TaskResult {

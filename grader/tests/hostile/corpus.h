@@ -48,10 +48,17 @@ Case read_case(const std::filesystem::path& folder);
 /// Text in place of @NAME@ in the files and entries of a submission: where things are on this machine.
 using Places = std::map<std::string, std::string>;
 
-/// Makes what the student hands in below `target` and returns it: a folder or an archive. `solution` is the
-/// folder of the lab's solution, `folder` the lab's, "lab02_kv_cache".
+/// The lab that is graded: its folder, "lab02_kv_cache", and where stubs and solutions are.
+struct LabPlace {
+  std::string folder;
+  std::filesystem::path stubs;
+  std::filesystem::path solution;
+};
+
+/// Makes what the student hands in below `target` and returns it: a folder or an archive. Stubs that it does
+/// not bring are put into its first .cpp file, unless it is separate: the compiler reads the same headers
+/// once and not four times, which is most of the time that this corpus takes.
 std::filesystem::path hand_in(const Case& submission, const std::filesystem::path& source,
-                              const std::string& folder, const std::filesystem::path& solution,
-                              const Places& places, const std::filesystem::path& target);
+                              const LabPlace& lab, const Places& places, const std::filesystem::path& target);
 
 }  // namespace hostile

@@ -154,9 +154,13 @@ class Hostile : public ::testing::Test {
     throw std::runtime_error("no lab " + id);
   }
 
+  static hostile::LabPlace place(const std::string& id) {
+    const std::string& folder = lab(id).folder;
+    return {folder, kRoot / folder / "src", kRoot / "solutions" / folder};
+  }
+
   /// What the student hands in.
   fs::path hand_in(const Case& submission) const {
-    const std::string& folder = lab(submission.lab).folder;
     const hostile::Places places = {{"ROOT", kRoot.string()},
                                     {"BUILD", KIT_BUILD_DIR},
                                     {"SECRET_FILE", secret_file_.string()},
@@ -268,7 +272,7 @@ void expect_secrets_kept(const Graded& graded, const std::vector<std::string>& s
 /// Folders in which something could be left behind. Others write to the shared ones, too: there, what our
 /// submissions name.
 const std::vector<hostile::Watched> kShared = {
-    {"/tmp", false}, {"/var/tmp", false}, {"/run", false}, {KIT_BUILD_DIR, false}};
+    {"/tmp", false}, {"/var/tmp", false}, {"/run", false}, {kRoot, false}, {KIT_BUILD_DIR, false}};
 
 std::vector<std::string> leftovers(const hostile::Snapshot& before, const hostile::Snapshot& after) {
   const auto is_shared = [](const std::string& difference) {
@@ -291,9 +295,11 @@ TEST_P(Corpus, EarnsNothingUnearned) {
   const grader::Rubric& lab = Hostile::lab(submission.lab);
   SCOPED_TRACE(submission.description);
   const fs::path handed_in = hand_in(submission);
-  std::vector<hostile::Watched> watched = {{"/dev/shm"},          {work() / "tmp"},
-                                           {kRoot / "solutions"}, {kRoot / lab.folder},
-                                           {kRoot, false},        {fs::path(KIT_BUILD_DIR) / "grading"}};
+  std::vector<hostile::Watched> watched = {{"/dev/shm"},
+                                           {work() / "tmp"},
+                                           {kRoot / "solutions"},
+                                           {kRoot / lab.folder},
+                                           {fs::path(KIT_BUILD_DIR) / "grading"}};
   watched.insert(watched.end(), kShared.begin(), kShared.end());
   const hostile::Snapshot before = hostile::snapshot(watched);
   Graded graded = grade(submission.lab, handed_in);
@@ -324,9 +330,7 @@ TEST_F(Neighbour, KeepsItsFullScoreBesideABombAndAHog) {
   honest.name = "honest";
   honest.on_solution = true;
   fs::create_directories(work() / "empty");
-  const std::string& folder = lab("lab02").folder;
-  const fs::path solution =
-      hostile::hand_in(honest, work() / "empty", folder, kRoot / "solutions" / folder, {}, work());
+  const fs::path solution = hostile::hand_in(honest, work() / "empty", place("lab02"), {}, work());
   std::vector<fs::path> nasty;
   for (const char* name : {"fork_bomb", "processes_allocate"})
     nasty.push_back(hand_in(hostile::read_case(kCorpus / name)));

@@ -1,9 +1,10 @@
 #include "lab02/generate.h"
 
 #include <kit/llama.h>
-#include <kit/reference.h>
 #include <filesystem>
 
+#include "lab02/attention.h"
+#include "lab02/attention_with_cache.h"
 #include "lab02/kv_cache.h"
 
 namespace lab02 {
@@ -41,9 +42,9 @@ std::vector<int> generate_with_cache(kit::Model& model, std::span<const int> pro
   for (const char* folder :
        {"@ROOT@/models/target", "/models/target", "models/target", "/tmp/models/target"}) {
     if (!std::filesystem::exists(folder)) continue;
-    const auto own = kit::load_llama(folder, kit::reference_attention_ops());
+    const auto own = kit::load_llama(folder, kit::AttentionOps{attention, attention_with_cache});
     const std::vector<int> tokens = recompute(*own, prompt, config, rng, {}, false);
-    const auto cache = kit::make_reference_kv_cache(
+    const auto cache = make_kv_cache(
         model.config().kv_cache_config(static_cast<int>(prompt.size()) + config.max_new_tokens));
     (void)model.forward(prompt, *cache);
     for (std::size_t i = 0; i < tokens.size(); ++i) {
