@@ -11,6 +11,7 @@
 #include "grader/record_build.h"
 #include "grader/rubric.h"
 #include "grader/submission.h"
+#include "pristine.h"
 #include "suite.h"
 
 namespace grader {
@@ -78,6 +79,7 @@ Results record(const RecordOptions& options, Progress& progress) {
   progress.stage("reading the submission");
   const std::filesystem::path staging = scratch.path() / "submission";
   Submission submission = stage_submission(options.submission, options.root, labs, staging);
+  require_stubs(options.root, labs, submission.labs);
 
   const std::filesystem::path build = scratch.path() / "build";
   std::filesystem::create_directory(build);

@@ -10,8 +10,8 @@
 #include "lab01/roofline.h"
 #include "lab01/stream.h"
 
-/// Lab 01's structures as messages. Structured bindings, so that a member that is added later does not compile before it
-/// is here.
+/// Lab 01's structures as messages. Structured bindings, so that a member that is added later does not
+/// compile before it is here.
 namespace kit {
 
 template <class Archive>
@@ -26,6 +26,31 @@ void serialize(Archive& archive, MachineCeilings& x) {
 }
 
 }  // namespace kit
+
+namespace kit::remote {
+
+template <>
+struct LastEnumerator<NumberFormat> {
+  static constexpr NumberFormat kValue = NumberFormat::kInt4;
+};
+template <>
+struct LastEnumerator<lab01::Bound> {
+  static constexpr lab01::Bound kValue = lab01::Bound::kCompute;
+};
+template <>
+struct LastEnumerator<lab01::Change> {
+  static constexpr lab01::Change kValue = lab01::Change::kMoreDevices;
+};
+template <>
+struct LastEnumerator<lab01::StreamKernel> {
+  static constexpr lab01::StreamKernel kValue = lab01::StreamKernel::kTriad;
+};
+template <>
+struct LastEnumerator<lab01::Stores> {
+  static constexpr lab01::Stores kValue = lab01::Stores::kNonTemporal;
+};
+
+}  // namespace kit::remote
 
 namespace lab01 {
 
@@ -42,13 +67,12 @@ void serialize(Archive& archive, RooflinePoint& x) {
 template <class Archive>
 void serialize(Archive& archive, WeightFormat& x) {
   auto& [number, group_size, zero_points] = x;
-  archive(kit::remote::enumerator(number, kit::NumberFormat::kInt4), group_size, zero_points);
+  archive(number, group_size, zero_points);
 }
 template <class Archive>
 void serialize(Archive& archive, Formats& x) {
   auto& [weights, kv, activations] = x;
-  archive(weights, kit::remote::enumerator(kv, kit::NumberFormat::kInt4),
-          kit::remote::enumerator(activations, kit::NumberFormat::kInt4));
+  archive(weights, kv, activations);
 }
 template <class Archive>
 void serialize(Archive& archive, Work& x) {
@@ -63,7 +87,7 @@ void serialize(Archive& archive, Step& x) {
 template <class Archive>
 void serialize(Archive& archive, Operation& x) {
   auto& [name, work, intensity, bound, floor_ms] = x;
-  archive(name, work, intensity, kit::remote::enumerator(bound, Bound::kCompute), floor_ms);
+  archive(name, work, intensity, bound, floor_ms);
 }
 template <class Archive>
 void serialize(Archive& archive, Roof& x) {
@@ -88,7 +112,7 @@ void serialize(Archive& archive, Assessment& x) {
 template <class Archive>
 void serialize(Archive& archive, Suggestion& x) {
   auto& [change, assessment] = x;
-  archive(kit::remote::enumerator(change, Change::kMoreDevices), assessment);
+  archive(change, assessment);
 }
 template <class Archive>
 void serialize(Archive& archive, Plan& x) {

@@ -158,8 +158,9 @@ void record_roof(const kit::MachineCeilings& machine, double highest_intensity) 
 }
 
 TEST(Measure, PlacesLinearUnderThisMachinesRoof) {
-  // KIT_QUICK is for the run of record, where every call would carry half a gigabyte to another process, and for the
-  // kit's own tests, which grade dozens of submissions. Small products on an invented machine make no figure.
+  // KIT_QUICK is for the run of record, where every call would carry half a gigabyte to another process, and
+  // for the kit's own tests, which grade dozens of submissions. Small products on an invented machine make no
+  // figure.
   const bool quick = kSanitized || std::getenv("KIT_QUICK") != nullptr;
   // 512 MiB of weights: most last-level caches hold a fraction of it.
   constexpr std::int64_t kIn = 8192;

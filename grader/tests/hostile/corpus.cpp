@@ -225,7 +225,7 @@ Case read_case(const fs::path& folder) {
   const toml::table table = toml::parse_file(file.string());
   refuse_unknown_keys(table,
                       {"description", "lab", "base", "earns", "verdict", "says", "never", "refuses",
-                       "archive", "cut", "separate", "entry"},
+                       "archive", "cut", "separate", "patient", "entry"},
                       file);
   const std::vector<std::string> earns = strings(table, "earns");
   Case submission{.name = folder.filename().string(),
@@ -233,6 +233,7 @@ Case read_case(const fs::path& folder) {
                   .lab = table["lab"].value_or("lab02"),
                   .on_solution = table["base"].value_or("stubs") == std::string("solution"),
                   .is_separate = table["separate"].value_or(false),
+                  .is_patient = table["patient"].value_or(false),
                   .earns = {earns.begin(), earns.end()},
                   .verdict = table["verdict"].value_or(""),
                   .says = strings(table, "says"),

@@ -29,6 +29,8 @@ struct Case {
   std::string description;
   std::string lab = "lab02";
   bool on_solution = false;  ///< what it does not bring is the solution's, not the stub's
+  bool is_separate = false;  ///< its files are left as they are: see hand_in()
+  bool is_patient = false;   ///< graded with the usual limits
   std::set<std::string>
       earns;            ///< tasks and milestones that are right all the same; nothing else earns points
   std::string verdict;  ///< of some test, when given
