@@ -11,6 +11,8 @@
 #include "lab01/stream.h"
 #include "messages.h"
 
+// clang-tidy does not see the uses in a macro's arguments.
+// NOLINTBEGIN(misc-unused-using-decls)
 using Floats = kit::TensorView<const float>;
 using Output = kit::TensorView<float>;
 using Doubles = std::span<const double>;
@@ -21,6 +23,7 @@ using lab01::Formats;
 using lab01::Roof;
 using lab01::Step;
 using std::int64_t;
+// NOLINTEND(misc-unused-using-decls)
 
 // clang-format off
 KIT_REMOTE(lab01, weight_bytes, int64_t, (int64_t n_params, const lab01::WeightFormat& format), n_params, format)

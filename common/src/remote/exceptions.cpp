@@ -44,12 +44,13 @@ constexpr Kind kind() {
   return {&is<E>, &raise<E>};
 }
 
-// Derived before base: the first that fits is taken. Both processes are built from this file, so positions are numbers.
+// Derived before base: the first that fits is taken. Both processes are built from this file, so positions
+// are numbers.
 constexpr Kind kKinds[] = {
-    kind<NotImplemented>(),      kind<simt::LaunchError>(), kind<Error>(),
-    kind<std::bad_alloc>(),      kind<std::length_error>(), kind<std::out_of_range>(),
+    kind<NotImplemented>(),        kind<simt::LaunchError>(), kind<Error>(),
+    kind<std::bad_alloc>(),        kind<std::length_error>(), kind<std::out_of_range>(),
     kind<std::invalid_argument>(), kind<std::domain_error>(), kind<std::logic_error>(),
-    kind<std::overflow_error>(), kind<std::range_error>(),  kind<std::runtime_error>(),
+    kind<std::overflow_error>(),   kind<std::range_error>(),  kind<std::runtime_error>(),
 };
 constexpr auto kOther = static_cast<std::int32_t>(std::size(kKinds));  // arrives as std::runtime_error
 
@@ -63,7 +64,8 @@ PackedException pack_current_exception() {
     while (packed.kind < kOther && !kKinds[packed.kind].is(exception)) ++packed.kind;
     // Not std::string(what()): that would first copy a gigabyte.
     const char* what = exception.what();
-    for (std::size_t i = 0; i < kMaxWhatBytes && what != nullptr && what[i] != '\0'; ++i) packed.what += what[i];
+    for (std::size_t i = 0; i < kMaxWhatBytes && what != nullptr && what[i] != '\0'; ++i)
+      packed.what += what[i];
     return packed;
   } catch (...) {
     return {.kind = kOther, .what = "something was thrown that is no std::exception"};

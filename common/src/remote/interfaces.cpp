@@ -1,5 +1,6 @@
 #include "kit/remote/interfaces.h"
 
+#include <algorithm>
 #include <list>
 #include <tuple>
 #include <utility>
@@ -18,22 +19,50 @@ class KvCacheProxy final : public KvCache, public Remote {
     return *config_;
   }
   void append(int layer, TensorView<const float> k, TensorView<const float> v) override {
+    forget_old_views();
     ask<KvCache, &KvCache::append>("KvCache::append", layer, k, v);
   }
   TensorView<const float> keys(int layer) const override {
-    return keys_[layer] = ask<KvCache, &KvCache::keys>("KvCache::keys", layer);
+    return keep(keys_[layer], ask<KvCache, &KvCache::keys>("KvCache::keys", layer));
   }
   TensorView<const float> values(int layer) const override {
-    return values_[layer] = ask<KvCache, &KvCache::values>("KvCache::values", layer);
+    return keep(values_[layer], ask<KvCache, &KvCache::values>("KvCache::values", layer));
   }
   int length(int layer) const override { return ask<KvCache, &KvCache::length>("KvCache::length", layer); }
-  void reset() override { ask<KvCache, &KvCache::reset>("KvCache::reset"); }
+  void reset() override {
+    forget_old_views();
+    ask<KvCache, &KvCache::reset>("KvCache::reset");
+  }
 
  private:
+  /// A view that was returned before shows the new elements, or, where there are more or fewer now, stays as
+  /// it was until the next call of a non-const member: another call of keys() does not end it.
+  TensorView<const float> keep(Tensor<float>& kept, Tensor<float> now) const {
+    if (kept.shape() == now.shape() && kept.size() == now.size()) {
+      std::ranges::copy(now.span(), kept.span().begin());
+      return kept;
+    }
+    old_bytes_ += kept.span().size_bytes();
+    // Only a worker whose arrays change from call to call gets there.
+    if (old_bytes_ > kMostOldBytes)
+      throw ProtocolError(
+          fmt::format("{}a cache that changes while it is looked at", ProtocolError::kPrefix));
+    if (kept.size() > 0) old_views_.push_back(std::move(kept));
+    kept = std::move(now);
+    return kept;
+  }
+  void forget_old_views() {
+    old_views_.clear();
+    old_bytes_ = 0;
+  }
+
+  static constexpr std::size_t kMostOldBytes = std::size_t{1} << 30;
   mutable std::optional<KvCacheConfig> config_;
   // What the views that were returned show, by layer.
   mutable std::map<int, Tensor<float>> keys_;
   mutable std::map<int, Tensor<float>> values_;
+  mutable std::vector<Tensor<float>> old_views_;
+  mutable std::size_t old_bytes_ = 0;
 };
 
 class ModelProxy final : public Model, public Remote {
@@ -74,7 +103,10 @@ std::shared_ptr<const Rope> cached_rope(const RopeKey& key) {
   }
   const auto& [head_dim, max_seq_len, theta, scaling] = key;
   std::optional<RopeScaling> rope_scaling;
-  if (scaling) rope_scaling = std::make_from_tuple<RopeScaling>(*scaling);
+  if (scaling) {
+    const auto& [factor, low, high, original] = *scaling;
+    rope_scaling = RopeScaling{factor, low, high, original};
+  }
   recent.emplace_front(key, std::make_shared<Rope>(head_dim, max_seq_len, theta, rope_scaling));
   if (recent.size() > kMost) recent.pop_back();
   return recent.front().second;
@@ -109,8 +141,13 @@ Passing<const Rope&>::Held::Held(Reader& reader) {
                         scaling->original_max_seq_len};
   }
   // A table that a hostile peer asks for must not fill the memory.
-  constexpr int kMostPositions = 1 << 24;
-  if (std::get<1>(key) > kMostPositions) throw ProtocolError(fmt::format("{}a rope", ProtocolError::kPrefix));
+  constexpr std::int64_t kMostNumbers = std::int64_t{1} << 24;
+  const std::int64_t head_dim = std::get<0>(key);
+  const std::int64_t max_seq_len = std::get<1>(key);
+  if (head_dim > kMostNumbers || max_seq_len > kMostNumbers || head_dim * max_seq_len > kMostNumbers) {
+    throw ProtocolError(fmt::format("{}a rope for {} positions of {} dimensions", ProtocolError::kPrefix,
+                                    max_seq_len, head_dim));
+  }
   rope = cached_rope(key);
 }
 

@@ -47,6 +47,20 @@ Shape take_shape(Reader& reader, std::size_t element_bytes) {
   return Shape(used);
 }
 
+void put_view_shape(Writer& writer, const Shape& shape, std::int64_t size) {
+  put_shape(writer, shape);
+  writer.value(size == shape.size());
+}
+
+std::optional<Shape> take_view_shape(Reader& reader, std::size_t element_bytes) {
+  const Shape shape = take_shape(reader, element_bytes);
+  if (reader.value<bool>()) return shape;
+  if (shape.rank() != 0)
+    throw ProtocolError(
+        fmt::format("{}a shape {} without elements", ProtocolError::kPrefix, shape.to_string()));
+  return std::nullopt;
+}
+
 std::size_t take_size(Reader& reader, std::size_t element_bytes) {
   const auto size = reader.value<std::uint64_t>();
   if (size > (std::uint64_t{1} << 40) / element_bytes)
@@ -81,7 +95,8 @@ HeldArray::HeldArray(Reader& reader, std::size_t n_bytes) : n_bytes_(n_bytes) {
   data_ = shared_;
   if (side == Side::kWorker || n_bytes == 0) return;
   const std::size_t rounded = (n_bytes + kAlignment - 1) / kAlignment * kAlignment;
-  copy_ = std::shared_ptr<std::byte>(static_cast<std::byte*>(std::aligned_alloc(kAlignment, rounded)), std::free);
+  copy_ =
+      std::shared_ptr<std::byte>(static_cast<std::byte*>(std::aligned_alloc(kAlignment, rounded)), std::free);
   if (copy_ == nullptr) throw std::bad_alloc();
   std::memcpy(copy_.get(), shared_, n_bytes);
   data_ = copy_.get();

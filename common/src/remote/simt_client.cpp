@@ -1,5 +1,5 @@
-// The checker's CUDA back end: device memory is in the worker, where the student's kernels run on the executor. The
-// third answer, beside kit_simt and kit_gpu, to what the kit's CUDA headers declare.
+// The checker's CUDA back end: device memory is in the worker, where the student's kernels run on the
+// executor. The third answer, beside kit_simt and kit_gpu, to what the kit's CUDA headers declare.
 #include <sys/mman.h>
 
 #include <algorithm>
@@ -22,8 +22,8 @@ auto ask(std::string_view name, A&&... arguments) {
   return Call<Signature>::ask(Connection::of_checker(), {.name = name}, std::forward<A>(arguments)...);
 }
 
-/// What stands for device memory here: address space that nobody may touch, so that no pointer of the checker's own can
-/// be taken for it. By its first byte.
+/// What stands for device memory here: address space that nobody may touch, so that no pointer of the
+/// checker's own can be taken for it. By its first byte.
 struct Allocation {
   std::size_t n_bytes = 0;
   std::size_t mapped_bytes = 0;
@@ -159,8 +159,9 @@ void set_options(const Options& options) {
                                                                 .order = options.order,
                                                                 .device = std::string(options.limits.device),
                                                                 .max_cpu_seconds = options.max_cpu_seconds});
-  } catch (const remote::ConnectionError&) {
-    // ~ScopedOptions calls this. Whoever asks the worker next is told.
+  } catch (const std::exception&) {
+    // ~ScopedOptions calls this and must not throw. Whoever asks a worker that is gone next is told; one that
+    // refuses could as well have said yes and done nothing.
   }
 }
 
@@ -168,7 +169,8 @@ std::vector<LaunchReport> profile(const std::function<void()>& body) {
   int n_runs = 0;
   std::exception_ptr error;
   const std::function<void()> once = [&] {
-    if (++n_runs > 1) throw remote::ProtocolError(fmt::format("{}a profile that runs twice", remote::ProtocolError::kPrefix));
+    if (++n_runs > 1)
+      throw remote::ProtocolError(fmt::format("{}a profile that runs twice", remote::ProtocolError::kPrefix));
     try {
       body();
     } catch (...) {

@@ -4,29 +4,47 @@
 #include "kit/simt/profile.h"
 
 /// The executor in the worker, asked by the checker: what crosses, and under which names.
+namespace kit::remote {
+
+template <>
+struct LastEnumerator<simt::Space> {
+  static constexpr simt::Space kValue = simt::Space::kShared;
+};
+template <>
+struct LastEnumerator<simt::Access> {
+  static constexpr simt::Access kValue = simt::Access::kAtomic;
+};
+template <>
+struct LastEnumerator<simt::LaneOrder::Kind> {
+  static constexpr simt::LaneOrder::Kind kValue = simt::LaneOrder::Kind::kSeeded;
+};
+
+}  // namespace kit::remote
+
 namespace kit::simt {
 
 template <class Archive>
 void serialize(Archive& archive, Counters& x) {
-  auto& [requests, thread_accesses, partial, sectors, ideal_sectors, useful, wavefronts, ideal_wavefronts] = x;
+  auto& [requests, thread_accesses, partial, sectors, ideal_sectors, useful, wavefronts, ideal_wavefronts] =
+      x;
   archive(requests, thread_accesses, partial, sectors, ideal_sectors, useful, wavefronts, ideal_wavefronts);
 }
 template <class Archive>
 void serialize(Archive& archive, LineReport& x) {
   auto& [file, function, line, column, space, access, width, counters] = x;
-  archive(file, function, line, column, remote::enumerator(space, Space::kShared),
-          remote::enumerator(access, Access::kAtomic), width, counters);
+  archive(file, function, line, column, space, access, width, counters);
 }
 template <class Archive>
 void serialize(Archive& archive, LaunchReport& x) {
-  auto& [kernel, grid, thread_block, static_shared, dynamic_shared, barriers, warp_syncs, shuffles, lines] = x;
+  auto& [kernel, grid, thread_block, static_shared, dynamic_shared, barriers, warp_syncs, shuffles, lines] =
+      x;
   archive(kernel, grid[0], grid[1], grid[2], thread_block[0], thread_block[1], thread_block[2], static_shared,
           dynamic_shared, barriers, warp_syncs, shuffles, lines);
 }
 template <class Archive>
 void serialize(Archive& archive, LaneOrder& x) {
   auto& [kind, seed] = x;
-  archive(remote::enumerator(kind, LaneOrder::Kind::kSeeded), seed);
+  archive(kind, seed);
 }
 
 /// Options without their limits, which are a row of a table.

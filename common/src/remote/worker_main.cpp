@@ -1,4 +1,5 @@
-// The program that holds a student's code in `grader record`: it answers on descriptor 3 until the checker closes.
+// The program that holds a student's code in `grader record`: it answers on descriptor 3 until the checker
+// closes.
 #include <cstdio>
 #include <exception>
 

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <exception>
 #include <functional>
 #include <map>
 #include <memory>
@@ -13,15 +14,20 @@
 #include "kit/remote/archive.h"
 #include "kit/tensor.h"
 
-/// Calls between two processes: the checker, which asks, and the worker, which holds the student's code and may only
-/// answer, or call back what it was given while a call is open.
+/// Calls between two processes: the checker, which asks, and the worker, which holds the student's code and
+/// may only answer, or call back what it was given while a call is open.
 namespace kit::remote {
 
 enum class Side : std::uint8_t { kChecker, kWorker };
 
+template <>
+struct LastEnumerator<Side> {
+  static constexpr Side kValue = Side::kWorker;
+};
+
 /// Memory that both processes see, used as a stack by the one that owns it: the arguments of open calls.
-/// In the checker nothing outside this library ever sees a pointer into it, because the worker may write there at any
-/// time: data are copied in and out.
+/// In the checker nothing outside this library ever sees a pointer into it, because the worker may write
+/// there at any time: data are copied in and out.
 class Arena {
  public:
   Arena() = default;
@@ -84,14 +90,18 @@ class Registration {
   Registration(std::string name, Service service);
 };
 
-/// One end. Calls nest: while one is open, the other side may call back. Several threads of one process take turns.
+/// One end. Calls nest: while one is open, the other side may call back. Several threads of one process take
+/// turns.
 class Connection {
  public:
-  /// The checker's end on a connected stream socket: makes the shared memory and hands it over. Throws kit::Error.
+  /// The checker's end on a connected stream socket: makes the shared memory and hands it over. Takes the
+  /// socket. Throws WorkerEnded when nobody is at the other end, kit::Error when there is no memory.
   static std::unique_ptr<Connection> open_checker(int socket);
-  /// The worker's end.
+  /// The worker's end. Takes the socket. Throws kit::Error.
   static std::unique_ptr<Connection> open_worker(int socket);
-  /// The checker's connection: the socket that KIT_WORKER_SOCKET names. Throws kit::Error without one.
+  /// The checker's connection: the socket that KIT_WORKER_SOCKET names. Never destroyed, because objects with
+  /// static storage may hold proxies: the end of the process closes it. Throws kit::Error without a socket,
+  /// and as open_checker().
   static Connection& of_checker();
 
   ~Connection();
@@ -100,8 +110,9 @@ class Connection {
 
   Side side() const { return side_; }
 
-  /// Asks the other side: `put` writes the arguments, `take` reads the results. An exception over there is thrown here
-  /// with its type. Throws WorkerEnded and ProtocolError.
+  /// Asks the other side: `put` writes the arguments, `take` reads the results. An exception over there is
+  /// thrown here with its type. Throws WorkerEnded and ProtocolError, from then on the same in every call;
+  /// kit::Error when the arguments are larger than what can be sent.
   void call(const Target& target, const std::function<void(Writer&)>& put,
             const std::function<void(Reader&)>& take);
 
@@ -115,6 +126,10 @@ class Connection {
   const Exported& find_object(ObjectId object, const void* type) const;
   /// Tells the other side to forget one of its own. Never throws: used by destructors.
   void release(ObjectId object) noexcept;
+  /// Objects that the other side may call now.
+  std::size_t n_objects() const { return objects_.size(); }
+  /// False once a call threw a ConnectionError.
+  bool works() const { return broken_ == nullptr; }
 
   Arena& own_arena() { return arenas_[static_cast<std::size_t>(side_)]; }
   Arena& other_arena() { return arenas_[1 - static_cast<std::size_t>(side_)]; }
@@ -122,8 +137,13 @@ class Connection {
  private:
   Connection(Side side, int socket) : side_(side), socket_(socket) {}
   struct Message;
-  void exchange(Message request, const std::function<void(Reader&)>& take);
+  void exchange(const Message& request, const std::function<void(Reader&)>& take);
+  void take_results(const Message& reply, const std::string& name, const std::function<void(Reader&)>& take);
   void answer(const Message& request);
+  Message reply_to(const Message& request);
+  void release_own(ObjectId object);
+  /// Throws kit::Error when the message is too long.
+  static std::string frame_of(const Message& message);
   void send(const Message& message);
   Message receive();
   void write_all(const void* data, std::size_t n_bytes);
@@ -137,7 +157,7 @@ class Connection {
   std::map<std::uint64_t, Exported> objects_;
   std::uint64_t n_objects_ = 0;
   std::vector<std::string> open_calls_;  // names, innermost last: for messages
-  std::string broken_;                   // why nothing works any more
+  std::exception_ptr broken_;            // why nothing works any more
 };
 
 /// Where an array's elements are.

@@ -3,11 +3,12 @@
 #include <stdexcept>
 #include <string_view>
 
-/// How a call to another process fails (docs/grading.md). None of these is a kit::Error: a test that expects one must not
-/// be satisfied by a worker that died.
+/// How a call to another process fails (docs/grading.md). None of these is a kit::Error: a test that expects
+/// one must not be satisfied by a worker that died.
 namespace kit::remote {
 
-/// The other process is gone, or does not speak the protocol any more. No further call on this connection succeeds.
+/// The other process is gone, or does not speak the protocol any more. No further call on this connection
+/// succeeds.
 class ConnectionError : public std::runtime_error {
  public:
   using std::runtime_error::runtime_error;
@@ -21,7 +22,8 @@ class WorkerEnded : public ConnectionError {
   using ConnectionError::ConnectionError;
 };
 
-/// The worker answered with something that is no answer: a wrong size, an unknown object, a question nobody asked.
+/// The worker answered with something that is no answer: a wrong size, an unknown object, a question nobody
+/// asked.
 class ProtocolError : public ConnectionError {
  public:
   static constexpr std::string_view kPrefix = "MalformedAnswer: ";

@@ -9,9 +9,9 @@
 #include "kit/rope.h"
 #include "kit/sampling.h"
 
-/// The kit's abstract classes between processes. An object stays where it was made; the other side has a proxy, which
-/// asks it. A proxy derives from the class and must define all of its virtual functions, so forgetting one does not
-/// compile; both sides number methods by the same list, MethodsOf<Class>.
+/// The kit's abstract classes between processes. An object stays where it was made; the other side has a
+/// proxy, which asks it. A proxy derives from the class and must define all of its virtual functions, so
+/// forgetting one does not compile; both sides number methods by the same list, MethodsOf<Class>.
 namespace kit::remote {
 
 template <auto... kMethods>
@@ -82,14 +82,18 @@ class Remote {
 
 template <class C>
 Exported export_object(C& object, std::shared_ptr<void> owned = nullptr) {
-  return {.type = type_tag<C>(),
-          .object = &object,
-          .call = [&object](int method, Reader& reader,
-                            Writer& writer) { Interface<C>::Methods::answer(object, method, reader, writer); },
-          .owned = std::move(owned)};
+  Exported exported;
+  exported.type = type_tag<C>();
+  exported.object = &object;
+  exported.call = [&object](int method, Reader& reader, Writer& writer) {
+    Interface<C>::Methods::answer(object, method, reader, writer);
+  };
+  exported.owned = std::move(owned);
+  return exported;
 }
 
-/// A reference to an interface: the object itself where it comes home, a proxy elsewhere, valid while the call is open.
+/// A reference to an interface: the object itself where it comes home, a proxy elsewhere, valid while the
+/// call is open.
 template <class C>
 struct PassingObject {
   struct Sent {
@@ -104,7 +108,7 @@ struct PassingObject {
         exported = connection.add_object(export_object<C>(object));
         id = *exported;
       }
-      writer.value(static_cast<std::uint8_t>(id.owner));
+      writer.value(id.owner);
       writer.value(id.id);
     }
     Sent(Sent&& other) noexcept
@@ -119,8 +123,9 @@ struct PassingObject {
     std::unique_ptr<C> proxy;
     explicit Held(Reader& reader) {
       Connection& connection = reader.connection();
-      const auto owner = reader.value<std::uint8_t>();
-      const ObjectId id{owner == 0 ? Side::kChecker : Side::kWorker, reader.value<std::uint64_t>()};
+      ObjectId id;
+      reader.value(id.owner);
+      reader.value(id.id);
       if (id.owner == connection.side()) {
         object = static_cast<C*>(connection.find_object(id, type_tag<C>()).object);
       } else {
@@ -135,15 +140,20 @@ struct PassingObject {
 
 template <>
 struct Interface<KvCache> {
-  using Methods = MethodList<&KvCache::config, &KvCache::append, &KvCache::keys, &KvCache::values, &KvCache::length,
-                             &KvCache::reset>;
+  using Methods = MethodList<&KvCache::config, &KvCache::append, &KvCache::keys, &KvCache::values,
+                             &KvCache::length, &KvCache::reset>;
   static std::unique_ptr<KvCache> make_proxy(Connection& connection, ObjectId object, bool owns);
 };
 template <>
 struct Passing<KvCache&> : PassingObject<KvCache> {};
 
-/// forward() is no virtual function: the proxy's counts calls on its own side, and so does the model that it asks. Only
-/// the latter's counts are evidence.
+template <>
+struct LastEnumerator<Logits> {
+  static constexpr Logits kValue = Logits::kAll;
+};
+
+/// forward() is no virtual function: the proxy's counts calls on its own side, and so does the model that it
+/// asks. Only the latter's counts are evidence.
 template <>
 struct Interface<Model> {
   using Forward = Tensor<float> (Model::*)(std::span<const int>, Logits);
@@ -158,7 +168,9 @@ struct Passing<Model&> : PassingObject<Model> {};
 
 /// A factory's result: it stays in the process that made it until the proxy is destroyed.
 template <class C>
-requires requires { typename Interface<C>::Methods; }
+requires requires {
+  typename Interface<C>::Methods;
+}
 struct Returning<std::unique_ptr<C>> {
   static void put(Writer& writer, std::unique_ptr<C> object) {
     writer.value(object != nullptr);
@@ -194,8 +206,8 @@ struct Passing<const Rope&> {
 
 }  // namespace kit::remote
 
-/// Values of the kit that contracts pass. Structured bindings, so that a member that is added later does not compile
-/// before it is here.
+/// Values of the kit that contracts pass. Structured bindings, so that a member that is added later does not
+/// compile before it is here.
 namespace kit {
 
 template <class Archive>
@@ -210,10 +222,10 @@ void serialize(Archive& archive, RopeScaling& x) {
 }
 template <class Archive>
 void serialize(Archive& archive, ModelConfig& x) {
-  auto& [vocab_size, dim, hidden_dim, n_layers, n_heads, n_kv_heads, head_dim, max_seq_len, rope_theta, rope_scaling,
-         rms_norm_eps, tied, eos] = x;
-  archive(vocab_size, dim, hidden_dim, n_layers, n_heads, n_kv_heads, head_dim, max_seq_len, rope_theta, rope_scaling,
-          rms_norm_eps, tied, eos);
+  auto& [vocab_size, dim, hidden_dim, n_layers, n_heads, n_kv_heads, head_dim, max_seq_len, rope_theta,
+         rope_scaling, rms_norm_eps, tied, eos] = x;
+  archive(vocab_size, dim, hidden_dim, n_layers, n_heads, n_kv_heads, head_dim, max_seq_len, rope_theta,
+          rope_scaling, rms_norm_eps, tied, eos);
 }
 template <class Archive>
 void serialize(Archive& archive, SamplingConfig& x) {

@@ -16,8 +16,8 @@
 #include "kit/work_clock.h"
 
 /// How each kind of parameter crosses between processes. A Passing<P> has two halves:
-///   Sent   on the side that calls: writes the argument, and afterwards takes back what the callee may have changed;
-///   Held   on the side that is called: what the function is given, and afterwards what goes back.
+///   Sent   on the side that calls: writes the argument, and afterwards takes back what the callee may have
+///   changed; Held   on the side that is called: what the function is given, and afterwards what goes back.
 namespace kit::remote {
 
 /// Any type that cereal can serialise: by value.
@@ -39,8 +39,8 @@ struct Passing {
   };
 };
 
-/// Device memory lives in the worker: the checker has only names for it. Set by the checker's CUDA back end; says what a
-/// pointer of the checker is called in the worker, nothing when it is host memory.
+/// Device memory lives in the worker: the checker has only names for it. Set by the checker's CUDA back end;
+/// says what a pointer of the checker is called in the worker, nothing when it is host memory.
 using DeviceTranslator = std::optional<std::uint64_t> (*)(const void* pointer);
 void set_device_translator(DeviceTranslator translator);
 std::optional<std::uint64_t> device_address(const void* pointer);
@@ -51,6 +51,11 @@ void put_shape(Writer& writer, const Shape& shape);
 /// Throws ProtocolError on one that cannot be.
 Shape take_shape(Reader& reader, std::size_t element_bytes);
 std::size_t take_size(Reader& reader, std::size_t element_bytes);
+
+/// A default view has rank 0, which is one element, and none. Of all others the shape says how many.
+void put_view_shape(Writer& writer, const Shape& shape, std::int64_t size);
+/// Nothing for a default view. Throws ProtocolError on a shape that cannot be.
+std::optional<Shape> take_view_shape(Reader& reader, std::size_t element_bytes);
 
 /// Elements of a view on the calling side.
 class SentArray {
@@ -64,8 +69,8 @@ class SentArray {
   ArrayPlace place_;
 };
 
-/// Elements of a view on the called side. The worker works in the shared memory itself; the checker, whose memory nobody
-/// else may change while it looks, on a copy.
+/// Elements of a view on the called side. The worker works in the shared memory itself; the checker, whose
+/// memory nobody else may change while it looks, on a copy.
 class HeldArray {
  public:
   HeldArray(Reader& reader, std::size_t n_bytes);
@@ -89,18 +94,22 @@ struct Passing<TensorView<T>> {
     TensorView<T> view;
     detail::SentArray array;
     Sent(Writer& writer, const TensorView<T>& v)
-        : view(v), array((detail::put_shape(writer, v.shape()), writer), v.data(), v.span().size_bytes()) {}
+        : view(v),
+          array((detail::put_view_shape(writer, v.shape(), v.size()), writer), v.data(),
+                v.span().size_bytes()) {}
     void take_back(Reader& reader) {
       if constexpr (!std::is_const_v<T>) array.take_back(reader.connection(), view.data());
     }
   };
   struct Held {
-    Shape shape;
+    std::optional<Shape> shape;
     detail::HeldArray array;
     explicit Held(Reader& reader)
-        : shape(detail::take_shape(reader, sizeof(T))),
-          array(reader, static_cast<std::size_t>(shape.size()) * sizeof(T)) {}
-    TensorView<T> get() const { return {static_cast<T*>(array.data()), shape}; }
+        : shape(detail::take_view_shape(reader, sizeof(T))),
+          array(reader, shape ? static_cast<std::size_t>(shape->size()) * sizeof(T) : 0) {}
+    TensorView<T> get() const {
+      return shape ? TensorView<T>(static_cast<T*>(array.data()), *shape) : TensorView<T>();
+    }
     void put_back(Writer& /*writer*/) {
       if constexpr (!std::is_const_v<T>) array.put_back();
     }
@@ -114,7 +123,8 @@ struct Passing<std::span<T>> {
     std::span<T> span;
     detail::SentArray array;
     Sent(Writer& writer, const std::span<T>& s)
-        : span(s), array((writer.value(static_cast<std::uint64_t>(s.size())), writer), s.data(), s.size_bytes()) {}
+        : span(s),
+          array((writer.value(static_cast<std::uint64_t>(s.size())), writer), s.data(), s.size_bytes()) {}
     void take_back(Reader& reader) {
       if constexpr (!std::is_const_v<T>) array.take_back(reader.connection(), span.data());
     }
@@ -148,7 +158,8 @@ struct Passing<Rng&> {
   };
 };
 
-// What a function returns. ----------------------------------------------------------------------------------------
+// What a function returns.
+// ----------------------------------------------------------------------------------------
 
 template <class R>
 struct Returning {
@@ -159,20 +170,15 @@ struct Returning {
 template <class T>
 struct Returning<Tensor<T>> {
   static void put(Writer& writer, const TensorView<const T>& tensor) {
-    detail::put_shape(writer, tensor.shape());
-    // A default TensorView has rank 0, which is one element, and no elements.
-    writer.value(tensor.size() == tensor.shape().size());
+    detail::put_view_shape(writer, tensor.shape(), tensor.size());
     writer.array(tensor.data(), tensor.span().size_bytes());
   }
   static Tensor<T> take(Reader& reader) {
-    const Shape shape = detail::take_shape(reader, sizeof(T));
-    if (!reader.value<bool>()) {
-      reader.array(0);
-      return {};
-    }
-    const std::size_t n_bytes = static_cast<std::size_t>(shape.size()) * sizeof(T);
+    const std::optional<Shape> shape = detail::take_view_shape(reader, sizeof(T));
+    const std::size_t n_bytes = shape ? static_cast<std::size_t>(shape->size()) * sizeof(T) : 0;
     const std::byte* data = reader.array(n_bytes);
-    Tensor<T> tensor(shape);
+    if (!shape) return {};
+    Tensor<T> tensor(*shape);
     if (n_bytes > 0) std::memcpy(tensor.data(), data, n_bytes);
     return tensor;
   }
@@ -184,7 +190,8 @@ struct Returning<TensorView<const T>> : Returning<Tensor<T>> {};
 template <>
 struct Returning<void> {};
 
-// Calls. ----------------------------------------------------------------------------------------------------------
+// Calls.
+// ----------------------------------------------------------------------------------------------------------
 
 /// What the caller gets: an array comes as a Tensor of its own.
 template <class R>
@@ -210,12 +217,14 @@ struct Call<R(P...)> {
     using Sent = std::tuple<typename Passing<P>::Sent...>;
     std::optional<Sent> sent;
     std::conditional_t<std::is_void_v<R>, std::monostate, std::optional<Result>> result;
-    double started = work_seconds();
+    double started = 0.0;
     // What packing and unpacking takes is not the callee's time.
     const auto carried = [&started] { add_carrying_seconds(work_seconds() - started); };
     connection.call(
         target,
         [&](Writer& writer) {
+          // Not earlier: another thread's call may have to end first.
+          started = work_seconds();
           // In the order of the parameters, which a function call's arguments would not promise.
           sent.emplace(Sent{typename Passing<P>::Sent(writer, std::forward<P>(arguments))...});
           carried();
@@ -276,16 +285,16 @@ struct Passing<const std::function<R(P...)>&> {
     Sent(Writer& writer, const Function& function) : connection(writer.connection()) {
       writer.value(static_cast<bool>(function));
       if (!function) return;
-      object = connection.add_object({.type = type_tag<Function>(),
-                                      .object = nullptr,
-                                      .call =
-                                          [function](int /*method*/, Reader& reader, Writer& results) {
-                                            Call<R(P...)>::answer(reader, results, function);
-                                          },
-                                      .owned = nullptr});
+      object = connection.add_object(
+          {.type = type_tag<Function>(),
+           .object = nullptr,
+           .call = [function](int /*method*/, Reader& reader,
+                              Writer& results) { Call<R(P...)>::answer(reader, results, function); },
+           .owned = nullptr});
       writer.value(object->id);
     }
-    Sent(Sent&& other) noexcept : connection(other.connection), object(std::exchange(other.object, std::nullopt)) {}
+    Sent(Sent&& other) noexcept
+        : connection(other.connection), object(std::exchange(other.object, std::nullopt)) {}
     ~Sent() {
       if (object) connection.forget(*object);
     }
