@@ -102,8 +102,9 @@ CheckedRun run_with_worker(Command checker, const std::filesystem::path& worker,
   checker.environment.emplace_back("KIT_WORKER_SOCKET", "3");
   checker.environment.emplace_back("KIT_QUICK", "1");
   checker.limits.cpu_seconds *= 2;
-  checker.limits.address_space_bytes = 0;  // it maps the arenas, too
-  checker.limits.file_size_bytes = 0;      // the arenas are files
+  // It maps the arenas, too, and may hold one array of each size that the worker sent.
+  if (checker.limits.address_space_bytes > 0) checker.limits.address_space_bytes += 2 * kArenaBytes;
+  checker.limits.file_size_bytes = 0;  // the arenas are files
   CheckedRun run;
   run.checker = run_process(checker);
   sockets.close(0);

@@ -165,6 +165,33 @@ void set_options(const Options& options) {
   }
 }
 
+namespace {
+
+/// Tests add counts up. They come from the worker, so sums must not overflow.
+void require_counts(const LaunchReport& launch) {
+  constexpr std::int64_t kMost = std::int64_t{1} << 50;
+  constexpr std::size_t kMostLines = 4096;
+  const auto require = [](std::int64_t count) {
+    if (count < 0 || count > kMost)
+      throw remote::ProtocolError(fmt::format("{}a count of {}", remote::ProtocolError::kPrefix, count));
+  };
+  require(static_cast<std::int64_t>(launch.lines.size()) <= static_cast<std::int64_t>(kMostLines) ? 0 : -1);
+  for (const std::int64_t count : {launch.static_shared_bytes, launch.dynamic_shared_bytes, launch.barriers,
+                                   launch.warp_syncs, launch.shuffles})
+    require(count);
+  for (const LineReport& line : launch.lines) {
+    const auto& [requests, accesses, partial, sectors, ideal_sectors, useful, wavefronts, ideal_wavefronts] =
+        line.counters;
+    for (const std::int64_t count :
+         {requests, accesses, partial, sectors, ideal_sectors, useful, wavefronts, ideal_wavefronts})
+      require(count);
+    if (line.width != 1 && line.width != 2 && line.width != 4 && line.width != 8 && line.width != 16)
+      require(-1);
+  }
+}
+
+}  // namespace
+
 std::vector<LaunchReport> profile(const std::function<void()>& body) {
   int n_runs = 0;
   std::exception_ptr error;
@@ -189,6 +216,7 @@ std::vector<LaunchReport> profile(const std::function<void()>& body) {
   if (error) std::rethrow_exception(error);
   if (n_runs != 1)
     throw remote::ProtocolError(fmt::format("{}a profile of nothing", remote::ProtocolError::kPrefix));
+  for (const LaunchReport& launch : launches) require_counts(launch);
   return launches;
 }
 

@@ -13,7 +13,8 @@ class ContiguousKvCache : public kit::KvCache {
  public:
   explicit ContiguousKvCache(const kit::KvCacheConfig& config)
       : config_(config),
-        keys_({config.n_layers, config.max_len, config.n_kv_heads, config.head_dim}),
+        // One layer more: what is written past the capacity must not depend on whose memory it is.
+        keys_({config.n_layers + 1, config.max_len, config.n_kv_heads, config.head_dim}),
         values_(keys_.shape()),
         lengths_(static_cast<std::size_t>(config.n_layers), 0) {}
 
