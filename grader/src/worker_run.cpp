@@ -19,8 +19,10 @@ namespace grader {
 
 namespace {
 
-// After its last answer a worker only has to end. Destructors and atexit handlers may take this long.
-constexpr std::chrono::seconds kTimeToEnd{2};
+// After its last answer a worker only has to end. Destructors and atexit handlers may take this long; where
+// the test failed already, nobody waits for them.
+constexpr std::chrono::seconds kTimeToEnd{5};
+constexpr std::chrono::seconds kTimeToEndAfterFailure{1};
 // The worker maps the two arenas, which are sparse, beside what it may use for itself
 // (common/src/remote/connection.cpp).
 constexpr std::int64_t kArenaBytes = std::int64_t{3} << 30;
@@ -109,7 +111,8 @@ CheckedRun run_with_worker(Command checker, const std::filesystem::path& worker,
   run.checker = run_process(checker);
   sockets.close(0);
   std::future<SandboxResult> ended = std::async(std::launch::async, [&] { return process->wait(); });
-  if (ended.wait_for(kTimeToEnd) == std::future_status::timeout) {
+  const bool passed = run.checker.succeeded();
+  if (ended.wait_for(passed ? kTimeToEnd : kTimeToEndAfterFailure) == std::future_status::timeout) {
     run.worker_stayed = true;
     process->kill();
   }
