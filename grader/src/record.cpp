@@ -52,7 +52,7 @@ SandboxLimits compile_limits(const RecordOptions& options) {
 /// user can reach it.
 std::filesystem::path scratch_parent() {
   std::error_code error;
-  const std::filesystem::path folder = std::filesystem::temp_directory_path(error);
+  std::filesystem::path folder = std::filesystem::temp_directory_path(error);
   if (error) throw InfrastructureError(fmt::format("no folder for temporary files: {}", error.message()));
   return folder;
 }
