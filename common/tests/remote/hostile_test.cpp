@@ -146,7 +146,8 @@ std::size_t peak_bytes() {
 }
 
 TEST(RemoteHostile, AClaimOfManyElementsTakesNoMemory) {
-  // 15 MiB of zeros that claim to be as many elements, of 88 bytes each.
+  // 15 MiB of zeros that claim to be as many elements, of 88 bytes each: 1.3 GB if somebody made them all at
+  // once. A message and its copies take some 100 MiB, twice that with AddressSanitizer.
   const std::string zeros(15 << 20, '\0');
   Bytes claim;
   claim << static_cast<std::uint64_t>(zeros.size());
@@ -156,7 +157,7 @@ TEST(RemoteHostile, AClaimOfManyElementsTakesNoMemory) {
   const std::size_t before = peak_bytes();
   EXPECT_THROW(ask<std::vector<ModelConfig>>(worker), ConnectionError);
   writer.join();
-  EXPECT_LT(peak_bytes() - before, std::size_t{200} << 20);
+  EXPECT_LT(peak_bytes() - before, std::size_t{400} << 20);
 }
 
 TEST(RemoteHostile, Exceptions) {
