@@ -1,5 +1,8 @@
 #include "sandbox_process.h"
 
+// Longer than other files: fork, limits and the end of one sandboxed process share descriptors and their
+// order.
+
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <poll.h>

@@ -1,5 +1,7 @@
 #include "grader/sandbox.h"
 
+// Longer than other tests: every wall has one, and all share the same probe program.
+
 #include <fcntl.h>
 #include <gtest/gtest.h>
 #include <poll.h>

@@ -1,5 +1,7 @@
 #include "grader/submission.h"
 
+// Longer than other tests: one for each way to hand in, honest or not, on one fixture.
+
 #include <gtest/gtest.h>
 #include <sys/socket.h>
 #include <sys/stat.h>

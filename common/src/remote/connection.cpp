@@ -13,6 +13,8 @@
 
 #include "exceptions.h"
 
+// Longer than other files: everything that reads what a hostile worker sent is here, to be read in one piece.
+
 namespace kit::remote {
 
 namespace {

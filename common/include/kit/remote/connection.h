@@ -14,6 +14,8 @@
 #include "kit/remote/archive.h"
 #include "kit/tensor.h"
 
+// A little longer than other headers: Connection, Reader, Writer and Arena need each other.
+
 /// Calls between two processes: the checker, which asks, and the worker, which holds the student's code and
 /// may only answer, or call back what it was given while a call is open.
 namespace kit::remote {

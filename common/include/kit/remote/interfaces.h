@@ -9,6 +9,8 @@
 #include "kit/rope.h"
 #include "kit/sampling.h"
 
+// Longer than other headers: every interface that crosses, one short block each, and the values they share.
+
 /// The kit's abstract classes between processes. An object stays where it was made; the other side has a
 /// proxy, which asks it. A proxy derives from the class and must define all of its virtual functions, so
 /// forgetting one does not compile; both sides number methods by the same list, MethodsOf<Class>.

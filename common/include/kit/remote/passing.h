@@ -15,6 +15,9 @@
 #include "kit/tensor.h"
 #include "kit/work_clock.h"
 
+// Longer than other headers: the two halves of each kind of parameter must agree, so all kinds stand in one
+// place, and as templates they cannot move to a .cpp file.
+
 /// How each kind of parameter crosses between processes. A Passing<P> has two halves:
 ///   Sent   on the side that calls: writes the argument, and afterwards takes back what the callee may have
 ///   changed; Held   on the side that is called: what the function is given, and afterwards what goes back.
