@@ -95,6 +95,43 @@ class ReferenceKvCache : public KvCache {
   std::vector<Layer> layers_;
 };
 
+class ReferenceBlockAllocator final : public BlockAllocator {
+ public:
+  explicit ReferenceBlockAllocator(int n_blocks) {
+    KIT_CHECK(n_blocks >= 0, "{} blocks", n_blocks);
+    ref_counts_.assign(static_cast<std::size_t>(n_blocks), 0);
+  }
+
+  int n_blocks() const override { return static_cast<int>(ref_counts_.size()); }
+  int n_free() const override { return static_cast<int>(std::ranges::count(ref_counts_, 0)); }
+
+  std::vector<int> allocate(int n) override {
+    KIT_CHECK(n >= 0 && n <= n_free(), "{} blocks wanted, {} of {} are free", n, n_free(), n_blocks());
+    std::vector<int> blocks;
+    for (int block = 0; static_cast<int>(blocks.size()) < n; ++block) {
+      if (ref_count(block) > 0) continue;
+      ref_counts_[static_cast<std::size_t>(block)] = 1;
+      blocks.push_back(block);
+    }
+    return blocks;
+  }
+  void share(int block) override {
+    KIT_CHECK(ref_count(block) > 0, "block {} is free, nobody can share it", block);
+    ++ref_counts_[static_cast<std::size_t>(block)];
+  }
+  void release(int block) override {
+    KIT_CHECK(ref_count(block) > 0, "block {} is released, but it is free already", block);
+    --ref_counts_[static_cast<std::size_t>(block)];
+  }
+  int ref_count(int block) const override {
+    KIT_CHECK(block >= 0 && block < n_blocks(), "block {} is not in [0, {})", block, n_blocks());
+    return ref_counts_[static_cast<std::size_t>(block)];
+  }
+
+ private:
+  std::vector<int> ref_counts_;
+};
+
 void reference_attention_with_cache(int layer, TensorView<const float> q, TensorView<const float> k,
                                     TensorView<const float> v, const Rope& rope, KvCache& cache,
                                     TensorView<float> out) {
@@ -129,6 +166,10 @@ void reference_attention(TensorView<const float> q, TensorView<const float> k, T
 
 std::unique_ptr<KvCache> make_reference_kv_cache(const KvCacheConfig& config) {
   return std::make_unique<ReferenceKvCache>(config);
+}
+
+std::unique_ptr<BlockAllocator> make_reference_block_allocator(int n_blocks) {
+  return std::make_unique<ReferenceBlockAllocator>(n_blocks);
 }
 
 AttentionOps reference_attention_ops() {

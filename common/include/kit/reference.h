@@ -2,6 +2,7 @@
 
 #include <memory>
 
+#include "kit/block_allocator.h"
 #include "kit/model.h"
 
 /// Slow and certain: what the tests hold a student's code against. Double precision, written from the
@@ -24,6 +25,9 @@ void reference_attention(TensorView<const float> q, TensorView<const float> k, T
 
 /// A plain, checked contiguous cache.
 std::unique_ptr<KvCache> make_reference_kv_cache(const KvCacheConfig& config);
+
+/// A plain, checked block allocator; it gives the lowest free number.
+std::unique_ptr<BlockAllocator> make_reference_block_allocator(int n_blocks);
 
 /// reference_attention behind a model, with and without a cache.
 AttentionOps reference_attention_ops();

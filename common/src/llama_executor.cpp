@@ -1,0 +1,1 @@
+#include "kit/step_executor.h"

@@ -1,0 +1,1 @@
+#include "kit/simulated_server.h"
