@@ -18,6 +18,7 @@ struct Options {
   std::vector<std::string> labs;
   std::optional<std::uint64_t> seed;
   bool unsafe = false;
+  std::filesystem::path object_cache;
   RecordOptions::Patience patience;
   GradeRunOptions run;
 };
@@ -31,6 +32,7 @@ RecordOptions record_options(const Options& options, const Context& context) {
   record.seed = options.seed;
   record.n_jobs = options.run.n_jobs;
   record.patience = options.patience;
+  if (!options.object_cache.empty()) record.object_cache = std::filesystem::absolute(options.object_cache);
   record.protection = options.unsafe ? Protection::kNone : Protection::kBubblewrap;
   return record;
 }
@@ -76,6 +78,10 @@ void add_record_command(CLI::App& app, Context& context) {
   command->add_flag("--unsafe-no-sandbox", options->unsafe,
                     "Work where no sandbox does. The submission can then read and write what you can, and "
                     "forge its score; the report is stamped");
+  command->add_option(
+      "--object-cache", options->object_cache,
+      "Keep compiled objects in this folder, and use those of equal files: for a whole class. "
+      "Empty it after an upgrade of the system");
   // For the kit's own tests: no group, so no line in the help.
   command->add_option("--test-cpu-seconds", options->patience.test_cpu_seconds)->group("");
   command->add_option("--test-wall-seconds", options->patience.test_wall_seconds)->group("");

@@ -86,8 +86,8 @@ Results record(const RecordOptions& options, Progress& progress) {
   progress.stage("compiling the submission in a sandbox");
   BuildFailures failures;
   std::map<std::string, std::filesystem::path> workers;
-  for (const WorkerBuild& worker :
-       build_workers(tree, labs, staging, build, *sandbox, progress, compile_limits(options))) {
+  for (const WorkerBuild& worker : build_workers(tree, labs, staging, build, *sandbox, progress,
+                                                 compile_limits(options), options.object_cache)) {
     if (worker.program.empty()) {
       failures[worker.lab] = {worker.verdict, worker.message};
     } else {

@@ -12,9 +12,11 @@
 #include <thread>
 
 #include "grader/error.h"
+#include "grader/files.h"
 #include "grader/machine.h"
 #include "grader/process.h"
 #include "grader/text.h"
+#include "object_cache.h"
 #include "record_build_plan.h"
 #include "record_build_symbols.h"
 #include "record_build_view.h"
@@ -65,10 +67,12 @@ class WorkerBuilder {
  public:
   WorkerBuilder(const BuildTree& tree, std::vector<WorkerPlan> plans, const fs::path& staging,
                 const fs::path& scratch, const Sandbox& sandbox, Progress& progress,
-                const SandboxLimits& limits)
+                const SandboxLimits& limits, const ObjectCache& cache)
       : tree_(tree),
         limits_(limits),
+        cache_(cache),
         plans_(std::move(plans)),
+        staging_(staging),
         scratch_(scratch),
         progress_(progress),
         view_(tree, plans_, staging, scratch, sandbox),
@@ -77,6 +81,7 @@ class WorkerBuilder {
     for (std::size_t lab = 0; lab < plans_.size(); ++lab) {
       for (std::size_t i = 0; i < plans_[lab].compiles.size(); ++i) steps_.push_back({lab, i, {}});
       builds_.push_back({plans_[lab].lab, {}, Verdict::kPassed, ""});
+      headers_.push_back(cache_.is_on() ? headers_of(plans_[lab]) : "");
     }
   }
 
@@ -125,6 +130,48 @@ class WorkerBuilder {
     if (failure) std::rethrow_exception(failure);
   }
 
+  /// What every object of a lab depends on: the kit's headers. Those outside of the tree belong to the
+  /// compiler.
+  std::string headers_of(const WorkerPlan& plan) const {
+    std::string digests;
+    for (const fs::path& include : plan.includes) {
+      const bool is_ours = is_inside(include, tree_.root()) || is_inside(include, tree_.folder());
+      if (is_ours && fs::is_directory(include))
+        digests += fmt::format("{} {:016x}\n", include.string(), digest_of_folder(include));
+    }
+    return digests;
+  }
+
+  /// The file itself, and all that were handed in with it where it names another one: it may include it.
+  std::string sources_of(const WorkerPlan& plan, const CompileStep& command) const {
+    const fs::path src = staging_ / plan.folder / "src";
+    const std::string own = read_file(src / fs::path(command.file).filename());
+    std::string all;
+    bool names_another = false;
+    std::vector<fs::path> files(fs::directory_iterator{src}, {});
+    std::ranges::sort(files);
+    for (const fs::path& file : files) {
+      const std::string name = file.filename().string();
+      const std::string text = read_file(file);
+      all += fmt::format("{} {}\n", name, text.size()) + text;
+      names_another = names_another || ("src/" + name != command.file && own.find(name) != std::string::npos);
+    }
+    return names_another ? all : own;
+  }
+
+  /// Everything that the object of one command depends on.
+  std::string inputs_of(const Step& step, const std::vector<std::string>& argv) const {
+    if (!cache_.is_on()) return "";
+    std::string inputs;
+    for (const std::string& word : argv) inputs += word + "\n";
+    std::error_code error;
+    const fs::path compiler = fs::canonical(argv.front(), error);
+    const auto changed = fs::last_write_time(compiler, error).time_since_epoch().count();
+    inputs += fmt::format("{} {} {}\n", compiler.string(), fs::file_size(compiler, error), changed);
+    const WorkerPlan& plan = plans_[step.lab];
+    return inputs + headers_[step.lab] + sources_of(plan, plan.compiles[step.index]);
+  }
+
   void compile(Step& step) {
     // A bomb in every file would take the limit times their number.
     if (is_given_up(step.lab)) return;
@@ -134,7 +181,11 @@ class WorkerBuilder {
     std::vector<std::string> argv = command.argv;
     // No warnings and few errors: what matters must not drown, and both may be endless.
     argv.insert(argv.end(), {"-w", "-fmax-errors=20", "-o", fmt::format("{}/{}", kOutInside, name)});
+    const std::string inputs = inputs_of(step, argv);
+    if (cache_.fetch(inputs, out / name) && view_.keep(out / name, command.object)) return;
     const SandboxResult result = view_.run(argv, out, limits_);
+    if (result.succeeded() && fs::symlink_status(out / name).type() == fs::file_type::regular)
+      cache_.keep(inputs, out / name);
     if (result.succeeded() && view_.keep(out / name, command.object)) return;
     step.trouble = find_trouble(result, limits_, "compiler", command.file);
     if (step.trouble.verdict != Verdict::kFailed) give_up(step.lab);
@@ -235,7 +286,10 @@ class WorkerBuilder {
 
   const BuildTree& tree_;
   SandboxLimits limits_;
+  const ObjectCache& cache_;
   std::vector<WorkerPlan> plans_;
+  std::vector<std::string> headers_;  // by lab, for the cache
+  fs::path staging_;
   fs::path scratch_;
   Progress& progress_;
   CompileView view_;
@@ -266,7 +320,8 @@ SandboxLimits compiler_limits() {
 std::vector<WorkerBuild> build_workers(const BuildTree& tree, const std::vector<Rubric>& labs,
                                        const std::filesystem::path& staging,
                                        const std::filesystem::path& scratch, const Sandbox& sandbox,
-                                       Progress& progress, const SandboxLimits& limits) {
+                                       Progress& progress, const SandboxLimits& limits,
+                                       const std::filesystem::path& object_cache) {
   progress.stage("compiling the submission");
   // Commands have the paths that CMake was told, which may lead through links.
   const auto as_configured = [&](const char* variable, const fs::path& path) {
@@ -278,8 +333,9 @@ std::vector<WorkerBuild> build_workers(const BuildTree& tree, const std::vector<
   std::vector<WorkerPlan> plans;
   plans.reserve(labs.size());
   for (const Rubric& lab : labs) plans.push_back(plan_worker(configured, lab));
+  const ObjectCache cache = object_cache.empty() ? ObjectCache() : ObjectCache(object_cache);
   return WorkerBuilder(configured, std::move(plans), staging, fs::canonical(scratch), sandbox, progress,
-                       limits)
+                       limits, cache)
       .build();
 }
 

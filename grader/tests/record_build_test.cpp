@@ -70,7 +70,7 @@ class WorkerTree {
     write(build_dir() / "build.ninja", ninja_);
   }
 
-  std::vector<grader::WorkerBuild> build(const grader::Sandbox& sandbox) {
+  std::vector<grader::WorkerBuild> build(const grader::Sandbox& sandbox, const fs::path& object_cache = {}) {
     std::vector<grader::Rubric> labs(2);
     labs[0].id = "lab01";
     labs[0].folder = "lab01_one";
@@ -85,7 +85,8 @@ class WorkerTree {
     fs::permissions(top() / "scratch", fs::perms::owner_all | fs::perms::group_exec | fs::perms::others_exec);
     grader::Progress progress;
     const grader::BuildTree tree(root(), build_dir());
-    return grader::build_workers(tree, labs, staging(), scratch_->path(), sandbox, progress, limits);
+    return grader::build_workers(tree, labs, staging(), scratch_->path(), sandbox, progress, limits,
+                                 object_cache);
   }
 
  private:
@@ -194,6 +195,66 @@ TEST_P(WorkerBuildTest, TheSubmissionIsBuiltAndNotTheTree) {
         "#include \"lab/lab.h\"\nnamespace lab { int kernel() { return 99; }\nconst char* file() { return "
         "\"k\"; } }");
   EXPECT_EQ(output_of(build()[0].program), "1234 99 k\n");
+}
+
+TEST_P(WorkerBuildTest, AFileIsCompiledAgainOnlyWhenItsInputsChanged) {
+  const fs::path cache = tree_.top() / "objects";
+  const auto n_entries = [&] { return std::distance(fs::directory_iterator(cache), {}); };
+  const auto output = [&](std::size_t lab) {
+    return output_of(tree_.build(*sandbox_, cache).at(lab).program);
+  };
+  const auto built_by = [](int n) {
+    return fmt::format("#include \"lab/lab.h\"\nnamespace lab {{ int one() {{ return {}; }} }}\n", n);
+  };
+  EXPECT_EQ(output(0), "41 7 lab01_one/src/kernel.cu\n");
+  EXPECT_EQ(n_entries(), 4) << "two files of two labs";
+  EXPECT_EQ(output(0), "41 7 lab01_one/src/kernel.cu\n");
+  EXPECT_EQ(n_entries(), 4);
+  // Another file of the lab changes: this one alone is compiled.
+  write(tree_.src("lab01_one") / "one.cpp", built_by(5));
+  EXPECT_EQ(output(0), "5 7 lab01_one/src/kernel.cu\n");
+  EXPECT_EQ(n_entries(), 5);
+  // The object is what is used: exchange it, and the old source has the new object's answer.
+  const fs::path of_five = [&] {
+    for (const auto& entry : fs::directory_iterator(cache))
+      if (grader::read_file(entry.path() / "inputs").find("return 5;") != std::string::npos)
+        return entry.path();
+    return fs::path();
+  }();
+  write(tree_.src("lab01_one") / "one.cpp", built_by(6));
+  EXPECT_EQ(output(0), "6 7 lab01_one/src/kernel.cu\n");
+  for (const auto& entry : fs::directory_iterator(cache)) {
+    if (grader::read_file(entry.path() / "inputs").find("return 6;") == std::string::npos) continue;
+    fs::copy_file(of_five / "object", entry.path() / "object", fs::copy_options::overwrite_existing);
+  }
+  EXPECT_EQ(output(0), "5 7 lab01_one/src/kernel.cu\n");
+}
+
+TEST_P(WorkerBuildTest, FilesThatIncludeOthersDependOnThem) {
+  const fs::path cache = tree_.top() / "objects";
+  const auto output_with = [&](int n) {
+    write(tree_.src("lab01_one") / "kernel.cu",
+          fmt::format(
+              "#include \"lab/lab.h\"\n#ifdef FROM_ONE\nstatic int inner() {{ return {}; }}\n#else\n"
+              "namespace lab {{ int kernel() {{ return 7; }} const char* file() {{ return \"k\"; }} }}\n"
+              "#endif\n",
+              n));
+    return output_of(tree_.build(*sandbox_, cache).at(0).program);
+  };
+  write(tree_.src("lab01_one") / "one.cpp",
+        "#define FROM_ONE\n#include \"kernel.cu\"\nnamespace lab { int one() { return inner(); } }\n");
+  EXPECT_EQ(output_with(3), "3 7 k\n");
+  EXPECT_EQ(output_with(4), "4 7 k\n") << "one.cpp includes kernel.cu";
+}
+
+TEST_P(WorkerBuildTest, AHeaderOfTheKitChangesEverything) {
+  const fs::path cache = tree_.top() / "objects";
+  EXPECT_EQ(output_of(tree_.build(*sandbox_, cache).at(0).program), "41 7 lab01_one/src/kernel.cu\n");
+  const fs::path header = tree_.root() / "common/include/kit/kit.h";
+  std::string text = grader::read_file(header);
+  text.replace(text.find("x + x"), 5, "x * x");
+  write(header, text);
+  EXPECT_EQ(output_of(tree_.build(*sandbox_, cache).at(0).program), "401 7 lab01_one/src/kernel.cu\n");
 }
 
 TEST_P(WorkerBuildTest, TheTreeStaysAsItIs) {

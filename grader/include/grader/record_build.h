@@ -29,12 +29,15 @@ SandboxLimits compiler_limits();
 /// sandbox, with the commands that the build tree has for it (`ninja -t commands`), several at a time. What
 /// is the kit's own in it must have been built in `tree` before. The sandbox holds the system, copies of the
 /// headers that those commands name, of the libraries they link, and the submission's src/: nothing else of
-/// the tree. Programs are written to <scratch>/<lab>_worker.
+/// the tree. Programs are written to <scratch>/<lab>_worker. Objects are kept in and taken from
+/// `object_cache` where one is given; a file whose inputs are all the same, word for word, is not compiled
+/// again.
 ///
 /// Throws InfrastructureError when it is not the submission's fault.
 std::vector<WorkerBuild> build_workers(const BuildTree& tree, const std::vector<Rubric>& labs,
                                        const std::filesystem::path& staging,
                                        const std::filesystem::path& scratch, const Sandbox& sandbox,
-                                       Progress& progress, const SandboxLimits& limits = compiler_limits());
+                                       Progress& progress, const SandboxLimits& limits = compiler_limits(),
+                                       const std::filesystem::path& object_cache = {});
 
 }  // namespace grader
