@@ -18,6 +18,7 @@ struct Options {
   std::vector<std::string> labs;
   std::optional<std::uint64_t> seed;
   bool unsafe = false;
+  std::vector<std::string> parts;
   std::filesystem::path object_cache;
   RecordOptions::Patience patience;
   GradeRunOptions run;
@@ -32,6 +33,7 @@ RecordOptions record_options(const Options& options, const Context& context) {
   record.seed = options.seed;
   record.n_jobs = options.run.n_jobs;
   record.patience = options.patience;
+  record.parts = options.parts;
   if (!options.object_cache.empty()) record.object_cache = std::filesystem::absolute(options.object_cache);
   record.protection = options.unsafe ? Protection::kNone : Protection::kBubblewrap;
   return record;
@@ -83,6 +85,7 @@ void add_record_command(CLI::App& app, Context& context) {
       "Keep compiled objects in this folder, and use those of equal files: for a whole class. "
       "Empty it after an upgrade of the system");
   // For the kit's own tests: no group, so no line in the help.
+  command->add_option("--part", options->parts)->allow_extra_args(false)->group("");
   command->add_option("--test-cpu-seconds", options->patience.test_cpu_seconds)->group("");
   command->add_option("--test-wall-seconds", options->patience.test_wall_seconds)->group("");
   command->add_option("--compile-cpu-seconds", options->patience.compile_cpu_seconds)->group("");

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <random>
 
 #include "grader/build.h"
@@ -23,6 +24,15 @@ std::uint64_t draw_seed() {
   std::random_device device;
   // 48 bits, so that every JSON reader gets it right.
   return (std::uint64_t{device()} << 16) ^ (device() & 0xFFFFU);
+}
+
+void keep_parts(std::vector<Rubric>& labs, const std::vector<std::string>& parts) {
+  if (parts.empty()) return;
+  const auto is_other = [&](const auto& part) { return std::ranges::find(parts, part.id) == parts.end(); };
+  for (Rubric& lab : labs) {
+    std::erase_if(lab.tasks, is_other);
+    std::erase_if(lab.milestones, is_other);
+  }
 }
 
 /// Everything of the kit that grading needs, which is the same for every submission.
@@ -60,7 +70,8 @@ std::filesystem::path scratch_parent() {
 }  // namespace
 
 Results record(const RecordOptions& options, Progress& progress) {
-  const std::vector<Rubric> labs = select_labs(load_labs(options.root), options.labs);
+  std::vector<Rubric> labs = select_labs(load_labs(options.root), options.labs);
+  keep_parts(labs, options.parts);
   const std::shared_ptr<const Sandbox> sandbox = Sandbox::open(options.protection);
   const BuildTree tree(options.root, options.build_dir);
   if (tree.has_sanitizers())

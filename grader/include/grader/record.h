@@ -20,6 +20,8 @@ struct RecordOptions {
   std::optional<std::uint64_t> seed;  ///< of the tests' inputs; none: drawn now
   int n_jobs = 0;                     ///< tests at a time; 0: one per core
   Protection protection = Protection::kBubblewrap;
+  /// Ids of tasks and milestones to grade, as if there were no others; empty: all. For the kit's own tests.
+  std::vector<std::string> parts;
   /// Compiled objects of this and earlier runs; empty: everything is compiled.
   std::filesystem::path object_cache;
   /// Shorter than the usual ones, for the kit's own tests of submissions that run into them.

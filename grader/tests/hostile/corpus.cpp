@@ -71,47 +71,24 @@ std::vector<Entry> files_of(const fs::path& source, const Places& places) {
   return entries;
 }
 
-/// Calls back with the path, as handed in, and the text of each file of `folder` that `entries` do not have.
-template <class F>
-void for_each_missing(const std::vector<Entry>& entries, const LabPlace& lab, const fs::path& folder,
-                      F&& callback) {
+/// The solution's files that `entries` do not have, as they would be handed in.
+std::vector<Entry> missing_from(const std::vector<Entry>& entries, const LabPlace& lab) {
   std::set<std::string> own;
   for (const Entry& entry : entries) own.insert(entry.path);
-  for (const auto& file : fs::directory_iterator(folder)) {
+  std::vector<Entry> missing;
+  for (const auto& file : fs::directory_iterator(lab.solution)) {
     const std::string path = lab.folder + "/src/" + file.path().filename().string();
-    if (!own.contains(path)) callback(path, grader::read_file(file.path()));
+    if (!own.contains(path))
+      missing.push_back({.path = path, .text = grader::read_file(file.path()), .target = {}});
   }
-}
-
-void merge_stubs(std::vector<Entry>& entries, const LabPlace& lab) {
-  const auto first =
-      std::ranges::find_if(entries, [](const Entry& entry) { return entry.path.ends_with(".cpp"); });
-  if (first == entries.end()) return;
-  const std::string merged = first->path;
-  std::string stubs;
-  std::vector<Entry> emptied;
-  for_each_missing(entries, lab, lab.stubs, [&](const std::string& path, const std::string& text) {
-    if (!path.ends_with(".cpp")) return;
-    stubs += text;
-    emptied.push_back({.path = path, .text = "// In " + merged + "\n", .target = {}});
-  });
-  first->text = stubs + first->text;
-  entries.insert(entries.end(), emptied.begin(), emptied.end());
+  return missing;
 }
 
 /// The folder's files, what completes them, then those of expect.toml.
 std::vector<Entry> all_entries(const Case& submission, const fs::path& source, const LabPlace& lab,
                                const Places& places) {
   std::vector<Entry> entries = files_of(source, places);
-  if (submission.on_solution) {
-    std::vector<Entry> added;
-    for_each_missing(entries, lab, lab.solution, [&](const std::string& path, const std::string& text) {
-      added.push_back({.path = path, .text = text, .target = {}});
-    });
-    entries.insert(entries.end(), added.begin(), added.end());
-  } else if (!submission.is_separate) {
-    merge_stubs(entries, lab);
-  }
+  if (submission.on_solution) std::ranges::move(missing_from(entries, lab), std::back_inserter(entries));
   for (Entry entry : submission.entries) {
     entry.path = replaced(entry.path, places);
     entry.text = replaced(entry.text, places);
@@ -225,14 +202,13 @@ Case read_case(const fs::path& folder) {
   const toml::table table = toml::parse_file(file.string());
   refuse_unknown_keys(table,
                       {"description", "lab", "base", "earns", "verdict", "says", "never", "refuses",
-                       "archive", "cut", "separate", "patient", "entry"},
+                       "archive", "cut", "patient", "entry"},
                       file);
   const std::vector<std::string> earns = strings(table, "earns");
   Case submission{.name = folder.filename().string(),
                   .description = table["description"].value<std::string>().value(),
                   .lab = table["lab"].value_or("lab02"),
                   .on_solution = table["base"].value_or("stubs") == std::string("solution"),
-                  .is_separate = table["separate"].value_or(false),
                   .is_patient = table["patient"].value_or(false),
                   .earns = {earns.begin(), earns.end()},
                   .verdict = table["verdict"].value_or(""),

@@ -29,7 +29,6 @@ struct Case {
   std::string description;
   std::string lab = "lab02";
   bool on_solution = false;  ///< what it does not bring is the solution's, not the stub's
-  bool is_separate = false;  ///< its files are left as they are: see hand_in()
   bool is_patient = false;   ///< graded with the usual limits
   std::set<std::string>
       earns;            ///< tasks and milestones that are right all the same; nothing else earns points
@@ -50,16 +49,13 @@ Case read_case(const std::filesystem::path& folder);
 /// Text in place of @NAME@ in the files and entries of a submission: where things are on this machine.
 using Places = std::map<std::string, std::string>;
 
-/// The lab that is graded: its folder, "lab02_kv_cache", and where stubs and solutions are.
+/// The lab that is graded: its folder, "lab02_kv_cache", and where the solutions are.
 struct LabPlace {
   std::string folder;
-  std::filesystem::path stubs;
   std::filesystem::path solution;
 };
 
-/// Makes what the student hands in below `target` and returns it: a folder or an archive. Stubs that it does
-/// not bring are put into its first .cpp file, unless it is separate: the compiler reads the same headers
-/// once and not four times, which is most of the time that this corpus takes.
+/// Makes what the student hands in below `target` and returns it: a folder or an archive.
 std::filesystem::path hand_in(const Case& submission, const std::filesystem::path& source,
                               const LabPlace& lab, const Places& places, const std::filesystem::path& target);
 
