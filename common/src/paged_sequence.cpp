@@ -6,7 +6,11 @@ namespace kit {
 
 namespace {
 
+/// What a cache says is checked before it becomes an address: it may be anybody's.
 void copy_block(TensorView<float> blocks, const BlockCopy& copy) {
+  const std::int64_t n_blocks = blocks.dim(0);
+  KIT_CHECK(copy.from >= 0 && copy.from < n_blocks && copy.to >= 0 && copy.to < n_blocks,
+            "a copy of block {} to block {}, there are {}", copy.from, copy.to, n_blocks);
   const std::int64_t size = blocks.dim(1) * blocks.dim(2) * blocks.dim(3);
   std::copy_n(blocks.data() + copy.from * size, size, blocks.data() + copy.to * size);
 }
@@ -19,7 +23,10 @@ PagedSequence::PagedSequence(PagedKvCache& cache, int sequence, KvBlockStorage& 
   KIT_CHECK(cache.block_size() == c.block_size, "tables of blocks of {} tokens, storage of blocks of {}",
             cache.block_size(), c.block_size);
   config_ = {c.n_layers, c.n_kv_heads, c.head_dim, c.block_size * c.n_blocks};
-  lengths_.assign(static_cast<std::size_t>(c.n_layers), cache.context_len(sequence));
+  const int len = cache.context_len(sequence);
+  KIT_CHECK(len >= 0 && len <= config_.max_len, "sequence {} has {} tokens, the storage is of {}", sequence,
+            len, config_.max_len);
+  lengths_.assign(static_cast<std::size_t>(c.n_layers), len);
 }
 
 void PagedSequence::append(int layer, TensorView<const float> k, TensorView<const float> v) {
@@ -39,9 +46,11 @@ void PagedSequence::append(int layer, TensorView<const float> k, TensorView<cons
     slot_mapping_ = std::move(slots.slot_mapping);
     block_table_ = cache_->block_table(sequence_);
   }
-  KIT_CHECK(static_cast<int>(slot_mapping_.size()) == n && first_pos + n <= cache_->context_len(sequence_),
-            "{} tokens for layer {}, {} slots; layers are appended to in order, 0 first", n, layer,
-            slot_mapping_.size());
+  KIT_CHECK(
+      static_cast<int>(slot_mapping_.size()) == n && first_pos + n == cache_->context_len(sequence_),
+      "{} tokens behind {} of layer {}, {} slots for a sequence of {}; layer 0 is appended to first, the "
+      "others by the same tokens",
+      n, first_pos, layer, slot_mapping_.size(), cache_->context_len(sequence_));
   const TensorView<float> keys = storage_->keys(layer);
   const TensorView<float> values = storage_->values(layer);
   const std::int64_t size = k.dim(1) * k.dim(2);

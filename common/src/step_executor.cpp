@@ -52,9 +52,10 @@ Tensor<float> StepExecutor::run(const std::vector<StepSequence>& batch) {
     record.n_tokens += static_cast<int>(s.tokens.size());
     record.longest_context = std::max(record.longest_context, end);
   }
+  Tensor<float> logits = run_checked(batch);
   steps_.push_back(record);
   tokens_processed_ += record.n_tokens;
-  return run_checked(batch);
+  return logits;
 }
 
 void StepExecutor::reset_stats() {

@@ -1,7 +1,5 @@
 #pragma once
 
-#include <cstdint>
-#include <functional>
 #include <optional>
 #include <span>
 #include <vector>
@@ -32,8 +30,8 @@ class BatchServer {
   virtual int n_slots() const = 0;
   virtual double now_ms() const = 0;
 
-  /// Up to `max` requests that have arrived by now and were not taken yet, oldest first. Throws kit::Error
-  /// when max is negative.
+  /// Up to `max` requests that have arrived by now and were not taken yet, oldest first. Who takes them has
+  /// to remember them. Throws kit::Error when max is negative.
   virtual std::vector<ArrivedRequest> take_arrivals(int max) = 0;
   /// When the oldest request that was not taken yet arrives, or arrived; nothing when all were taken.
   virtual std::optional<double> next_arrival_ms() = 0;

@@ -35,8 +35,10 @@ class PrefixCache {
   virtual void insert(std::span<const int> tokens, std::span<const int> block_table) = 0;
 
   /// Lets go of up to n unreferenced blocks, the least recently used first, and of blocks used at the same
-  /// time the one farthest from its sequence's beginning first. They become free and are never found again.
-  /// Returns how many; fewer than n when all others are in use. Throws kit::Error when n is negative.
+  /// time the one farthest from its sequence's beginning first. A block stays while another held one
+  /// continues it: without it the other could not be found. Blocks that go become free and are never found
+  /// again. Returns how many; fewer than n when all others are in use, or stay for one that is. Throws
+  /// kit::Error when n is negative.
   virtual int evict(int n) = 0;
 
   /// Blocks held.

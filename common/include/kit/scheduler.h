@@ -42,8 +42,9 @@ class Scheduler {
   /// that sampled was not answered by append_token() or finish().
   virtual Schedule schedule() = 0;
 
-  /// The request got a token: it has one more to run. Throws kit::Error naming the request when it is unknown
-  /// or did not sample in this step.
+  /// The request got a token: it has one more to run. Throws kit::Error naming the request when it is
+  /// unknown, did not sample in this step, or this token is the last of its max_new_tokens: that one is never
+  /// fed back, finish() is the answer.
   virtual void append_token(int request) = 0;
 
   /// The request has ended or was cancelled, waiting or running: its blocks are released and it is forgotten.

@@ -60,13 +60,13 @@ class StepExecutor {
 };
 
 /// Attention of the last q_len of context_len positions of one sequence; parameters as
-/// lab02::paged_attention.
+/// lab02::paged_attention. An executor may call it for several sequences at the same time.
 using PagedAttention = std::function<void(TensorView<const float> q, TensorView<const float> k_blocks,
                                           TensorView<const float> v_blocks, std::span<const int> block_table,
                                           int context_len, TensorView<float> out)>;
 
 /// The Llama of kit/llama.h, every linear over all tokens of a step at once, so that a step reads each weight
-/// once. Throws kit::Error when `kv` does not fit the model.
+/// once. Throws kit::Error when `kv` or the weights do not fit the model, or one is missing.
 std::unique_ptr<StepExecutor> make_llama_executor(const ModelConfig& config,
                                                   std::shared_ptr<const LlamaWeights> weights,
                                                   const PagedKvConfig& kv, PagedAttention attention);
@@ -76,5 +76,8 @@ std::unique_ptr<StepExecutor> make_llama_executor(const ModelConfig& config,
 void gathered_paged_attention(TensorView<const float> q, TensorView<const float> k_blocks,
                               TensorView<const float> v_blocks, std::span<const int> block_table,
                               int context_len, TensorView<float> out);
+
+/// The same attention for a Model: a sequence that runs alone has the bits that it has in an executor.
+AttentionOps gathered_attention_ops();
 
 }  // namespace kit
