@@ -9,6 +9,7 @@
 
 #include "grader/text.h"
 #include "markup.h"
+#include "svg.h"
 
 namespace grader {
 
@@ -21,17 +22,9 @@ constexpr double kLeft = 78;
 constexpr double kRight = 700;  // room behind it for the value at each line's end
 constexpr double kTop = 84;     // title and legend above
 constexpr double kBottom = 370;
-constexpr const char* kFont = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Noto Sans', sans-serif";
-constexpr const char* kInk = "#1f2933";
-constexpr const char* kMuted = "#52606d";
-constexpr const char* kGrid = "#e4e7eb";
 // Told apart by readers who do not see red and green apart, and by their dashes in print.
 constexpr std::array<const char*, 4> kColors = {"#1a56b0", "#c2410c", "#0f766e", "#7c3aed"};
 constexpr std::array<const char*, 4> kDashes = {"none", "8 4", "2 3", "10 3 2 3"};
-
-std::string at(double value) {
-  return fmt::format("{:.1f}", value);
-}
 
 /// Data to picture along one axis, from the first tick to the last.
 struct Axis {
@@ -51,30 +44,6 @@ struct Axes {
   Axis x;
   Axis y;
 };
-
-pugi::xml_node append_label(pugi::xml_node svg, double x, double y, const char* anchor,
-                            const std::string& text, const char* color = kMuted, const char* size = "13") {
-  pugi::xml_node node = svg.append_child("text");
-  set(node, "x", at(x));
-  set(node, "y", at(y));
-  set(node, "text-anchor", anchor);
-  set(node, "fill", color);
-  set(node, "font-size", size);
-  append_text(node, text);
-  return node;
-}
-
-void append_rule(pugi::xml_node svg, double x1, double y1, double x2, double y2, const char* color,
-                 const char* width, const char* dashes = "none") {
-  pugi::xml_node node = svg.append_child("line");
-  set(node, "x1", at(x1));
-  set(node, "y1", at(y1));
-  set(node, "x2", at(x2));
-  set(node, "y2", at(y2));
-  set(node, "stroke", color);
-  set(node, "stroke-width", width);
-  set(node, "stroke-dasharray", dashes);
-}
 
 void append_axes(pugi::xml_node svg, const LineChart& chart, const Axes& axes) {
   for (const double tick : axes.y.ticks) {
@@ -222,18 +191,11 @@ std::vector<double> log_ticks(double min, double max) {
   return fine.size() <= kMost ? fine : cover({1.0});
 }
 
+namespace {
+
 void append_chart(pugi::xml_node parent, const LineChart& chart) {
   const std::vector<Line> lines = drawable(chart);
-  pugi::xml_node svg = parent.append_child("svg");
-  set(svg, "xmlns", "http://www.w3.org/2000/svg");
-  set(svg, "viewBox", fmt::format("0 0 {} {}", kWidth, kHeight));
-  set(svg, "role", "img");
-  set(svg, "font-family", kFont);
-  append_element(svg, "title", "", chart.title);
-  pugi::xml_node background = svg.append_child("rect");
-  set(background, "width", at(kWidth));
-  set(background, "height", at(kHeight));
-  set(background, "fill", "#ffffff");
+  pugi::xml_node svg = append_svg(parent, chart.title, "", {kWidth, kHeight});
   pugi::xml_node title = append_label(svg, kLeft, 28, "start", chart.title, kInk, "16");
   set(title, "font-weight", "600");
   if (lines.empty()) return;
@@ -244,14 +206,23 @@ void append_chart(pugi::xml_node parent, const LineChart& chart) {
   append_legend(svg, lines);
 }
 
-std::string chart_svg(const LineChart& chart) {
+}  // namespace
+
+void append_figure(pugi::xml_node parent, const Figure& figure) {
+  if (const auto* chart = std::get_if<LineChart>(&figure)) append_chart(parent, *chart);
+  if (const auto* timeline = std::get_if<Timeline>(&figure)) append_timeline(parent, *timeline);
+}
+
+std::string figure_svg(const Figure& figure) {
   pugi::xml_document document;
   pugi::xml_node declaration = document.append_child(pugi::node_declaration);
   set(declaration, "version", "1.0");
   set(declaration, "encoding", "UTF-8");
-  append_chart(document, chart);
-  set(document.child("svg"), "width", at(kWidth));
-  set(document.child("svg"), "height", at(kHeight));
+  append_figure(document, figure);
+  pugi::xml_node svg = document.child("svg");
+  pugi::xml_node background = svg.child("rect");
+  set(svg, "width", background.attribute("width").value());
+  set(svg, "height", background.attribute("height").value());
   std::ostringstream text;
   document.save(text, "  ");
   return text.str();

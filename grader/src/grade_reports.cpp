@@ -85,9 +85,9 @@ std::vector<std::string> write_reports(const Results& results, const ReportFiles
   write(files.gradescope, [&] { return dump(to_gradescope(results)); });
   write(files.junit, [&] { return to_junit(results); });
   write(files.html, [&] { return to_html(results); });
-  const auto write_figure = [&](const std::string& id, const std::optional<LineChart>& figure) {
+  const auto write_figure = [&](const std::string& id, const std::optional<Figure>& figure) {
     if (figure && !files.html.empty()) {
-      write(files.html.parent_path() / (id + ".svg"), [&] { return chart_svg(*figure); });
+      write(files.html.parent_path() / (id + ".svg"), [&] { return figure_svg(*figure); });
     }
   };
   for (const TaskResult& task : results.tasks) write_figure(task.task, task.figure);

@@ -126,7 +126,7 @@ void append_task(xml_node body, const TaskResult& task, bool did_build) {
   // A row of its own, so that the figure is as wide as the table.
   xml_node wide = append_element(append_element(body, "tr", "figure"), "td");
   set(wide, "colspan", "4");
-  append_chart(wide.append_child("figure"), *task.figure);
+  append_figure(wide.append_child("figure"), *task.figure);
 }
 
 void append_measure(xml_node list, const char* name, const std::optional<double>& value,
@@ -156,7 +156,7 @@ void append_milestone(xml_node section, const MilestoneResult& milestone, bool d
     append_open_first(card, milestone.verdict, milestone.open, milestone.chapter);
   }
   append_test(append_element(card, "ul", "tests"), milestone.test, did_build ? milestone.test.message : "");
-  if (milestone.figure) append_chart(card.append_child("figure"), *milestone.figure);
+  if (milestone.figure) append_figure(card.append_child("figure"), *milestone.figure);
 }
 
 void append_lab(xml_node main, const Results& results, const LabInfo& lab) {

@@ -36,8 +36,9 @@ int run(const grader::Context& context) {
 }  // namespace
 
 int main(int argc, char** argv) {
-  CLI::App app("Memory Wall Labs: grade the labs, list them, check the machine, tell a story, plan memory",
-               "grader");
+  CLI::App app(
+      "Memory Wall Labs: grade the labs, list them, check the machine, tell stories, serve, plan memory",
+      "grader");
   grader::Context context;
   // KIT_ROOT and KIT_BUILD_DIR are how ./kit tells where it works; --root is for tests.
   context.root = from_environment("KIT_ROOT", GRADER_SOURCE_ROOT);
@@ -52,6 +53,7 @@ int main(int argc, char** argv) {
   add_kernel_command(app, context);
   add_plan_command(app, context);
   add_record_command(app, context);
+  add_serve_command(app, context);
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {

@@ -61,7 +61,9 @@ RubricFigure default_figure(const RubricMilestone& milestone, const TestResult& 
 
 }  // namespace
 
-std::optional<LineChart> draw(const RubricFigure& figure, const TestResult& test) {
+namespace {
+
+std::optional<Figure> draw_lines(const RubricFigure& figure, const TestResult& test) {
   LineChart chart{figure.title, figure.x_label, figure.y_label, {}, figure.x_scale, figure.y_scale};
   for (const RubricLine& line : figure.lines) {
     std::vector<double> xs = series_property(test, line.x.empty() ? figure.x : line.x);
@@ -74,6 +76,36 @@ std::optional<LineChart> draw(const RubricFigure& figure, const TestResult& test
   }
   if (chart.lines.empty()) return std::nullopt;
   return chart;
+}
+
+/// A row or a name: a number that is whole and not negative, else -1, which no timeline shows.
+int whole(double value) {
+  constexpr double kLargest = 1e9;
+  return value >= 0 && value <= kLargest && value == std::floor(value) ? static_cast<int>(value) : -1;
+}
+
+std::optional<Figure> draw_timeline(const RubricFigure& figure, const TestResult& test) {
+  Timeline timeline{figure.title, figure.x_label, figure.y_label, figure.bar, {}};
+  for (const RubricPanel& panel : figure.panels) {
+    const std::vector<double> rows = series_property(test, panel.row);
+    const std::vector<double> names = series_property(test, panel.name);
+    const std::vector<double> begins = series_property(test, panel.begin);
+    const std::vector<double> ends = series_property(test, panel.end);
+    if (names.size() != rows.size() || begins.size() != rows.size() || ends.size() != rows.size()) continue;
+    TimelinePanel drawn{panel.label, {}};
+    for (std::size_t i = 0; i < rows.size(); ++i)
+      drawn.bars.push_back({whole(rows[i]), whole(names[i]), begins[i], ends[i]});
+    drawn.bars = drawable(drawn);
+    if (!drawn.bars.empty()) timeline.panels.push_back(std::move(drawn));
+  }
+  if (timeline.panels.empty()) return std::nullopt;
+  return timeline;
+}
+
+}  // namespace
+
+std::optional<Figure> draw(const RubricFigure& figure, const TestResult& test) {
+  return figure.kind == FigureKind::kTimeline ? draw_timeline(figure, test) : draw_lines(figure, test);
 }
 
 MilestoneResult milestone_result(const Rubric& lab, const RubricMilestone& milestone, TestResult test) {

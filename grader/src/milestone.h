@@ -6,7 +6,7 @@
 namespace grader {
 
 /// A figure from the series that a test recorded. Nothing when the test ended before it recorded any.
-std::optional<LineChart> draw(const RubricFigure& figure, const TestResult& test);
+std::optional<Figure> draw(const RubricFigure& figure, const TestResult& test);
 
 /// A milestone from its test: the value, what it is held against, and the figure, all read from what the kit
 /// recorded.

@@ -40,6 +40,29 @@ Json series_json(const LineChart& figure) {
   return series;
 }
 
+Json series_json(const Timeline& figure) {
+  Json series = Json::array();
+  for (const TimelinePanel& panel : figure.panels) {
+    Json json = {{"label", panel.label},
+                 {"row", Json::array()},
+                 {"name", Json::array()},
+                 {"begin", Json::array()},
+                 {"end", Json::array()}};
+    for (const Bar& bar : panel.bars) {
+      json["row"].push_back(bar.row);
+      json["name"].push_back(bar.name);
+      json["begin"].push_back(bar.begin);
+      json["end"].push_back(bar.end);
+    }
+    series.push_back(std::move(json));
+  }
+  return series;
+}
+
+Json series_json(const Figure& figure) {
+  return std::visit([](const auto& kind) { return series_json(kind); }, figure);
+}
+
 Json task_json(const TaskResult& task) {
   Json tests = Json::array();
   for (const TestResult& test : task.tests) tests.push_back(test_json(test));

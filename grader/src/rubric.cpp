@@ -29,13 +29,26 @@ RubricLine read_line(RubricReader& reader) {
   return line;
 }
 
-/// Keys that both kinds of figure have.
+RubricPanel read_panel(RubricReader& reader) {
+  RubricPanel panel{reader.text("label"), reader.text("row"), reader.text("name"), reader.text("begin"),
+                    reader.text("end")};
+  reader.refuse_unknown_keys();
+  return panel;
+}
+
+/// Keys that figures of tasks and of milestones have.
 RubricFigure read_figure(RubricReader& reader) {
   RubricFigure figure;
   figure.title = reader.text("title");
-  figure.x = reader.text("x");
   figure.x_label = reader.text("x_label");
   figure.y_label = reader.text("y_label");
+  if (reader.one_of("kind", {"lines", "timeline"}) == "timeline") {
+    figure.kind = FigureKind::kTimeline;
+    figure.bar = reader.text("bar");
+    for (RubricReader& panel : reader.tables("panel")) figure.panels.push_back(read_panel(panel));
+    return figure;
+  }
+  figure.x = reader.text("x");
   figure.x_scale = read_scale(reader, "x_scale");
   figure.y_scale = read_scale(reader, "y_scale");
   for (RubricReader& line : reader.tables("line")) figure.lines.push_back(read_line(line));

@@ -65,12 +65,19 @@ std::string clean_and_cut(std::string_view text, std::size_t max_lines, std::siz
   return cut;
 }
 
-void clean_figure(std::optional<LineChart>& figure) {
-  if (!figure) return;
-  for (Line& line : figure->lines) {
+void clean(LineChart& chart) {
+  for (Line& line : chart.lines) {
     line.label = submitted_line(line.label);
     line.formula = submitted_line(line.formula);
   }
+}
+
+void clean(Timeline& timeline) {
+  for (TimelinePanel& panel : timeline.panels) panel.label = submitted_line(panel.label);
+}
+
+void clean_figure(std::optional<Figure>& figure) {
+  if (figure) std::visit([](auto& kind) { clean(kind); }, *figure);
 }
 
 void clean_record(RecordInfo& record) {

@@ -46,8 +46,9 @@ TEST_F(GradeTest, AllPassedEarnsAllPoints) {
   EXPECT_EQ(milestone.value, 31);
   EXPECT_EQ(milestone.test.properties.at("seed"), "42");
   ASSERT_TRUE(milestone.figure.has_value());
-  EXPECT_EQ(milestone.figure->lines.at(0).label, "with cache");
-  EXPECT_EQ(milestone.figure->lines.at(0).ys, (std::vector<double>{4, 5, 6}));
+  const auto& chart = std::get<grader::LineChart>(*milestone.figure);
+  EXPECT_EQ(chart.lines.at(0).label, "with cache");
+  EXPECT_EQ(chart.lines.at(0).ys, (std::vector<double>{4, 5, 6}));
   // The scratch folder is gone, nothing of it is left.
   EXPECT_TRUE(std::filesystem::is_empty(tree_.build_dir() / "grading"));
 }
@@ -100,12 +101,48 @@ marks = "step"
 )");
   const grader::Results results = grade();
   ASSERT_TRUE(results.tasks.at(0).figure.has_value());
-  const grader::LineChart& chart = *results.tasks.at(0).figure;
+  const auto& chart = std::get<grader::LineChart>(*results.tasks.at(0).figure);
   EXPECT_EQ(chart.x_scale, grader::AxisScale::kLog);
   EXPECT_EQ(chart.y_scale, grader::AxisScale::kLinear);
   EXPECT_EQ(chart.lines.at(0).style, grader::LineStyle::kPoints);
   EXPECT_EQ(chart.lines.at(0).ys, (std::vector<double>{4, 5, 6}));
   EXPECT_EQ(chart.lines.at(0).marks, (std::vector<double>{1, 2, 3}));
+}
+
+TEST_F(GradeTest, TimelineIsDrawnFromFourSeriesAPanel) {
+  // The test recorded "step" 1, 2, 3 and "with_cache" 4, 5, 6.
+  tree_.add_task("one", R"(["Good.A", "Fast.Enough"]
+[task.figure]
+kind = "timeline"
+test = "Fast.Enough"
+title = "t"
+x_label = "step"
+y_label = "slot"
+bar = "request"
+[[task.figure.panel]]
+label = "a"
+row = "step"
+name = "with_cache"
+begin = "step"
+end = "with_cache"
+[[task.figure.panel]]
+label = "not recorded"
+row = "step"
+name = "with_cache"
+begin = "step"
+end = "nothing"
+)");
+  const grader::Results results = grade();
+  ASSERT_TRUE(results.tasks.at(0).figure.has_value());
+  const auto& timeline = std::get<grader::Timeline>(*results.tasks.at(0).figure);
+  EXPECT_EQ(timeline.bar, "request");
+  ASSERT_EQ(timeline.panels.size(), 1U);
+  EXPECT_EQ(timeline.panels[0].label, "a");
+  ASSERT_EQ(timeline.panels[0].bars.size(), 3U);
+  EXPECT_EQ(timeline.panels[0].bars[2].row, 3);
+  EXPECT_EQ(timeline.panels[0].bars[2].name, 6);
+  EXPECT_EQ(timeline.panels[0].bars[2].begin, 3.0);
+  EXPECT_EQ(timeline.panels[0].bars[2].end, 6.0);
 }
 
 TEST_F(GradeTest, StubIsNotImplemented) {

@@ -1,6 +1,10 @@
 #include <gtest/gtest.h>
 
+#include <limits>
+#include <nlohmann/json.hpp>
 #include <pugixml.hpp>
+#include <string>
+#include <vector>
 
 #include "grader/figure.h"
 #include "grader/html_report.h"
@@ -105,7 +109,7 @@ TEST(Html, ManyRefusalsAreCut) {
 }
 
 TEST(Figure, IsAStandAloneSvg) {
-  const std::string svg = grader::chart_svg(*grader_tests::sample_results().milestones[0].figure);
+  const std::string svg = grader::figure_svg(*grader_tests::sample_results().milestones[0].figure);
   const pugi::xml_document document = parse(svg);
   EXPECT_STREQ(document.child("svg").attribute("xmlns").value(), "http://www.w3.org/2000/svg");
   EXPECT_STREQ(document.child("svg").child("title").text().get(), "Tokens & time");
@@ -113,7 +117,7 @@ TEST(Figure, IsAStandAloneSvg) {
 
 TEST(Figure, LeavesOutLinesWithoutData) {
   const grader::LineChart chart{"t", "x", "y", {{"empty", "", {}, {}}, {"ragged", "", {1, 2}, {1}}}};
-  EXPECT_EQ(grader::chart_svg(chart).find("polyline"), std::string::npos);
+  EXPECT_EQ(grader::figure_svg(chart).find("polyline"), std::string::npos);
 }
 
 TEST(Figure, LogAxesAndPoints) {
@@ -123,7 +127,7 @@ TEST(Figure, LogAxesAndPoints) {
   chart.lines = {{"roof", "", {1, 10, 100}, {10, 100, 100}},
                  {"measured", "", {1, 10}, {10, 100}, grader::LineStyle::kPoints, {7, 8}},
                  {"zero has no place", "", {0, 1}, {1, 1}}};
-  const pugi::xml_document document = parse(grader::chart_svg(chart));
+  const pugi::xml_document document = parse(grader::figure_svg(chart));
   EXPECT_EQ(document.select_nodes("//polyline").size(), 1U);
   // The end of the line, two points, and the points' entry in the legend.
   EXPECT_EQ(document.select_nodes("//circle").size(), 4U);
@@ -131,6 +135,89 @@ TEST(Figure, LogAxesAndPoints) {
   // Decades are equally far apart: the roof's first two points and its ridge.
   EXPECT_STREQ(document.select_node("//polyline").node().attribute("points").value(),
                "78.0,370.0 389.0,84.0 700.0,84.0");
+}
+
+grader::Timeline sample_timeline() {
+  return {
+      "Who & when",
+      "step",
+      "slot",
+      "request",
+      {{"first", {{0, 0, 0, 4}, {1, 7, 0, 10}, {0, 12, 4, 6}}}, {"second", {{0, 7, 0, 20}, {1, 8, 5, 20}}}}};
+}
+
+TEST(Timeline, DrawsABarARequestOnOneAxis) {
+  const pugi::xml_document document = parse(grader::figure_svg(sample_timeline()));
+  EXPECT_EQ(document.select_nodes("//rect/title").size(), 5U);
+  // 20 steps are 658 units wide, and a bar is 1 unit narrower than its time.
+  const auto width_of = [&](const char* name) {
+    const std::string query = std::string("//rect[title='") + name + "']";
+    return std::string(document.select_node(query.c_str()).node().attribute("width").value());
+  };
+  EXPECT_EQ(width_of("request 7: slot 0, steps 0 to 20"), "657.0");
+  EXPECT_EQ(width_of("request 7: slot 1, steps 0 to 10"), "328.0");
+  EXPECT_EQ(width_of("request 12: slot 0, steps 4 to 6"), "64.8");
+  EXPECT_FALSE(document.select_nodes("//text[.='12']").empty()) << "the number is in the bar";
+}
+
+TEST(Timeline, OneNameHasOneColourAndSaysItsNumberWhereThereIsRoom) {
+  grader::Timeline timeline = sample_timeline();
+  timeline.panels[0].bars.push_back({1, 1234567, 10, 10.5});
+  const pugi::xml_document document = parse(grader::figure_svg(timeline));
+  const pugi::xpath_node_set seven = document.select_nodes("//rect[starts-with(title, 'request 7:')]");
+  ASSERT_EQ(seven.size(), 2U);
+  EXPECT_STREQ(seven[0].node().attribute("fill").value(), seven[1].node().attribute("fill").value());
+  EXPECT_EQ(document.select_nodes("//text[.='7']").size(), 2U);
+  EXPECT_TRUE(document.select_nodes("//text[.='1234567']").empty());
+  EXPECT_EQ(document.select_nodes("//rect[starts-with(title, 'request 1234567:')]").size(), 1U);
+}
+
+TEST(Timeline, SaysHowBusyEachPanelIs) {
+  const pugi::xml_document document = parse(grader::figure_svg(sample_timeline()));
+  // 4 + 10 + 2 of 2 * 10, and 20 + 15 of 2 * 20.
+  EXPECT_EQ(document.select_nodes("//text[.='10 steps, slots filled 80 % of the time']").size(), 1U);
+  EXPECT_EQ(document.select_nodes("//text[.='20 steps, slots filled 88 % of the time']").size(), 1U);
+  const std::string description = document.child("svg").child("desc").text().get();
+  EXPECT_EQ(
+      description,
+      "first: 10 steps, slots filled 80 % of the time. second: 20 steps, slots filled 88 % of the time.");
+  EXPECT_STREQ(document.child("svg").child("title").text().get(), "Who & when");
+}
+
+TEST(Timeline, LeavesOutWhatHasNoPlace) {
+  const double nan = std::numeric_limits<double>::quiet_NaN();
+  grader::Timeline timeline = sample_timeline();
+  timeline.panels[0].bars = {{-1, 0, 0, 1}, {256, 0, 0, 1},  {0, -1, 0, 1},  {0, 0, 2, 2},  {0, 0, 3, 2},
+                             {0, 0, -1, 1}, {0, 0, 0, 1e10}, {0, 0, nan, 1}, {0, 0, 0, nan}};
+  EXPECT_TRUE(grader::drawable(timeline.panels[0]).empty());
+  const pugi::xml_document document = parse(grader::figure_svg(timeline));
+  EXPECT_EQ(document.select_nodes("//rect/title").size(), 2U);
+  EXPECT_TRUE(document.select_nodes("//text[.='first']").empty());
+  timeline.panels.clear();
+  EXPECT_NE(grader::figure_svg(timeline).find("</svg>"), std::string::npos) << "a title and nothing else";
+}
+
+TEST(Timeline, FitsManyRows) {
+  grader::Timeline timeline = sample_timeline();
+  for (int row = 0; row < 256; ++row) timeline.panels[0].bars.push_back({row, row, 0, 5});
+  const pugi::xml_document document = parse(grader::figure_svg(timeline));
+  EXPECT_LT(std::stod(document.child("svg").attribute("height").value()), 2000.0);
+}
+
+TEST(Timeline, IsInThePageAndInTheJson) {
+  grader::Results results = grader_tests::sample_results();
+  results.milestones[0].figure = sample_timeline();
+  const pugi::xml_document document = parse(grader::to_html(results));
+  EXPECT_EQ(
+      document.select_nodes("//figure/*[local-name()='svg']//*[local-name()='rect']/*[local-name()='title']")
+          .size(),
+      5U);
+  const nlohmann::ordered_json json = grader::to_json(results);
+  const nlohmann::ordered_json& series = json.at("milestones").at(0).at("series");
+  ASSERT_EQ(series.size(), 2U);
+  EXPECT_EQ(series.at(0).at("label"), "first");
+  EXPECT_EQ(series.at(0).at("name"), (std::vector<int>{0, 7, 12}));
+  EXPECT_EQ(series.at(0).at("end"), (std::vector<double>{4, 10, 6}));
 }
 
 TEST(Figure, LogTicksAreRoundAndCoverTheData) {

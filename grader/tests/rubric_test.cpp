@@ -121,6 +121,34 @@ formula = "N"
   EXPECT_EQ(rubric.milestones[0].figure->lines.at(0).formula, "N");
 }
 
+TEST_F(RubricTest, ReadsATimeline) {
+  const std::string figure = std::string(kGood) +
+                             "\n[milestone.figure]\nkind = \"timeline\"\ntitle = \"T\"\nx_label = \"step\"\n"
+                             "y_label = \"slot\"\nbar = \"request\"\n";
+  const std::string panel =
+      "[[milestone.figure.panel]]\nlabel = \"A\"\nrow = \"r\"\nname = \"n\"\nbegin = \"b\"\nend = \"e\"\n";
+  const grader::Rubric rubric = load(figure + panel);
+  ASSERT_TRUE(rubric.milestones[0].figure.has_value());
+  EXPECT_EQ(rubric.milestones[0].figure->kind, grader::FigureKind::kTimeline);
+  EXPECT_EQ(rubric.milestones[0].figure->bar, "request");
+  EXPECT_EQ(rubric.milestones[0].figure->panels.at(0).end, "e");
+  const auto refused = [&](const std::string& text, const std::string& problem) {
+    try {
+      load(text);
+    } catch (const kit::Error& error) {
+      return std::string(error.what()).find(problem) != std::string::npos;
+    }
+    return false;
+  };
+  EXPECT_TRUE(refused(figure, "key 'panel' is missing"));
+  EXPECT_TRUE(
+      refused(figure + panel + "colour = \"red\"\n", "key 'colour' is not a key that a rubric has here"));
+  EXPECT_TRUE(refused(figure + "x_scale = \"log\"\n" + panel, "key 'x_scale' is not a key"));
+  EXPECT_TRUE(refused(std::string(kGood) + "\n[milestone.figure]\nkind = \"pie\"\ntitle = \"T\"\n"
+                                           "x_label = \"x\"\ny_label = \"y\"\n",
+                      "must be one of: lines, timeline"));
+}
+
 TEST_F(RubricTest, ErrorsNameFileLineTableAndKey) {
   EXPECT_EQ(complaint("points = 5", "points = \"5\""), ":12: task 1, key 'points' must be a whole number");
   EXPECT_EQ(complaint("points = 5", "points = 0"),

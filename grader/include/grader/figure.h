@@ -3,9 +3,10 @@
 #include <pugixml.hpp>
 
 #include <string>
+#include <variant>
 #include <vector>
 
-/// Line charts as SVG, for the HTML report and for a file of their own.
+/// Figures as SVG, for the HTML report and for a file of their own.
 namespace grader {
 
 enum class LineStyle {
@@ -33,13 +34,43 @@ struct LineChart {
   AxisScale y_scale = AxisScale::kLinear;
 };
 
+/// What somebody did from `begin` to `end`, in a row of a timeline.
+struct Bar {
+  int row = 0;
+  int name = 0;  ///< written into the bar; bars of one name have one colour
+  double begin = 0.0;
+  double end = 0.0;
+};
+
+struct TimelinePanel {
+  std::string label;  ///< "static batching"
+  std::vector<Bar> bars;
+};
+
+/// Who had which row when: panels one above the other, on the same horizontal axis, with as many rows each.
+struct Timeline {
+  std::string title;
+  std::string x_label;  ///< what the axis counts, one of them: "step"
+  std::string y_label;  ///< what a row is: "slot"
+  std::string bar;      ///< what a bar is: "request"
+  std::vector<TimelinePanel> panels;
+};
+
+using Figure = std::variant<LineChart, Timeline>;
+
 /// Appends an <svg> element. It carries its own light background and fonts, so it reads the same inline and
 /// alone. Lines with no points, with xs and ys of different length, or with numbers that a logarithmic axis
-/// does not have, are left out.
-void append_chart(pugi::xml_node parent, const LineChart& chart);
+/// does not have, are left out; so are panels without bars, and bars that have no place.
+void append_figure(pugi::xml_node parent, const Figure& figure);
 
-/// The chart as a stand-alone SVG file.
-std::string chart_svg(const LineChart& chart);
+/// The figure as a stand-alone SVG file.
+std::string figure_svg(const Figure& figure);
+
+/// The bars that a timeline can show: rows 0 to 255, ends after their beginnings, both in [0, 1e9].
+std::vector<Bar> drawable(const TimelinePanel& panel);
+
+/// Share of the rows' time, from 0 to the end of the last bar, that bars fill. 0 without bars.
+double busy_share(const std::vector<Bar>& bars, int n_rows);
 
 /// Round tick positions covering [0, max]: multiples of 1, 2 or 5 times a power of ten, about `n` of them.
 std::vector<double> ticks(double max, int n);

@@ -43,7 +43,7 @@ struct TaskResult {
   int max_points = 0;
   Verdict verdict = Verdict::kInfrastructureError;
   std::vector<TestResult> tests;
-  std::optional<LineChart> figure = {};
+  std::optional<Figure> figure = {};
 
   /// The test whose message explains the verdict: the first whose verdict is the task's own. Null when all
   /// passed.
@@ -63,7 +63,7 @@ struct MilestoneResult {
   std::optional<double> value;      ///< as the kit counted it
   std::optional<double> threshold;  ///< what it is held against
   TestResult test;
-  std::optional<LineChart> figure;
+  std::optional<Figure> figure;
 };
 
 struct LabInfo {

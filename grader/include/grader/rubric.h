@@ -20,15 +20,29 @@ struct RubricLine {
   std::string marks;  ///< numbers to write at the points; may be empty
 };
 
+/// One panel of a timeline: four series of one length, an entry a bar.
+struct RubricPanel {
+  std::string label;
+  std::string row;
+  std::string name;
+  std::string begin;
+  std::string end;
+};
+
+enum class FigureKind { kLines, kTimeline };
+
 struct RubricFigure {
+  FigureKind kind = FigureKind::kLines;
   std::string title;
-  std::string x;  ///< series of the horizontal axis
+  std::string x;  ///< series of the horizontal axis; of lines
   std::string x_label;
   std::string y_label;
   AxisScale x_scale = AxisScale::kLinear;
   AxisScale y_scale = AxisScale::kLinear;
-  std::vector<RubricLine> lines;
-  std::string test;  ///< of a task: which of its tests records the series
+  std::vector<RubricLine> lines;    ///< of FigureKind::kLines
+  std::string bar;                  ///< what a bar is; of FigureKind::kTimeline
+  std::vector<RubricPanel> panels;  ///< of FigureKind::kTimeline
+  std::string test;                 ///< of a task: which of its tests records the series
 };
 
 struct RubricTask {
