@@ -14,11 +14,11 @@ using kit::Tensor;
 using kit::simt::Access;
 using kit::simt::Counters;
 using kit::simt::Space;
+using kit::testing::nan_device_buffer;
+using kit::testing::refuses;
 using lab01_tests::equals;
-using lab01_tests::nan_buffer;
 using lab01_tests::Operation;
 using lab01_tests::Profile;
-using lab01_tests::refuses;
 using lab01_tests::run;
 using lab01_tests::writes_only_its_output;
 
@@ -79,7 +79,7 @@ KIT_CUDA_TEST(CopyCuda, WriteOnlyTheirOutput) {
 
 KIT_CUDA_TEST(CopyCuda, RejectShapesThatDiffer) {
   const DeviceBuffer<float> in(random_vector(600, 761).span());
-  DeviceBuffer<float> out = nan_buffer(600);
+  DeviceBuffer<float> out = nan_device_buffer(600);
   for (const auto& [from, to] : {std::array{512, 500}, std::array{500, 512}, std::array{1, 0}}) {
     SCOPED_TRACE(fmt::format("from [{}] to [{}]", from, to));
     const kit::TensorView<const float> source(in.data(), {from});
@@ -91,7 +91,7 @@ KIT_CUDA_TEST(CopyCuda, RejectShapesThatDiffer) {
 
 KIT_CUDA_TEST(CopyCuda, VectorizedRejectsMisalignedViews) {
   const DeviceBuffer<float> in(random_vector(256, 762).span());
-  DeviceBuffer<float> out = nan_buffer(256);
+  DeviceBuffer<float> out = nan_device_buffer(256);
   for (const std::int64_t offset : {1, 2, 3}) {
     const Shape shape{128};
     EXPECT_TRUE(refuses(
@@ -111,7 +111,7 @@ KIT_CUDA_TEST(CopyCuda, VectorizedRejectsMisalignedViews) {
 
 KIT_CUDA_TEST(CopyCuda, StridedRejectsWhatCannotBe) {
   const DeviceBuffer<float> in(random_vector(100, 763).span());
-  DeviceBuffer<float> out = nan_buffer(100);
+  DeviceBuffer<float> out = nan_device_buffer(100);
   const auto refuses_strided = [&](std::int64_t in_size, std::int64_t n, std::int64_t stride) {
     return refuses([&] { lab01::copy_strided_cuda({in.data(), {in_size}}, {out.data(), {n}}, stride); }, out);
   };

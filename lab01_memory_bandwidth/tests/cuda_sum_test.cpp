@@ -16,9 +16,9 @@ using kit::simt::Access;
 using kit::simt::Counters;
 using kit::simt::LaunchReport;
 using kit::simt::Space;
-using lab01_tests::nan_buffer;
+using kit::testing::nan_device_buffer;
+using kit::testing::refuses;
 using lab01_tests::Profile;
-using lab01_tests::refuses;
 using lab01_tests::run;
 
 float sum(const Tensor<float>& in) {
@@ -132,7 +132,7 @@ KIT_CUDA_TEST(SumCuda, LeavesItsNeighboursAlone) {
 
 KIT_CUDA_TEST(SumCuda, RejectsAnOutputOfAnotherShape) {
   const DeviceBuffer<float> in(whole_numbers(100, 932).span());
-  DeviceBuffer<float> out = nan_buffer(2);
+  DeviceBuffer<float> out = nan_device_buffer(2);
   for (const std::int64_t size : {0, 2}) {
     EXPECT_TRUE(refuses(
         [&] {

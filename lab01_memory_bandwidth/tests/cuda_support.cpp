@@ -4,9 +4,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstring>
-#include <filesystem>
-#include <limits>
 
 namespace lab01_tests {
 
@@ -15,15 +12,12 @@ using kit::Tensor;
 using kit::simt::Access;
 using kit::simt::Counters;
 using kit::simt::Space;
+using kit::testing::same_bits;
 using ::testing::AssertionFailure;
 using ::testing::AssertionResult;
 using ::testing::AssertionSuccess;
 
 namespace {
-
-bool same_bits(std::span<const float> a, std::span<const float> b) {
-  return a.size() == b.size() && (a.empty() || std::memcmp(a.data(), b.data(), a.size_bytes()) == 0);
-}
 
 /// "the last 3 of 1003 elements were never written", and why that may be.
 std::string unwritten(const Tensor<float>& got) {
@@ -58,45 +52,13 @@ std::string per_request(double n) {
   return fmt::format("{:.4g}", n);
 }
 
-/// Why the requests of a line touch more sectors than their bytes fill.
-std::string sectors_cause(const kit::simt::LineReport& line, bool two_dimensional) {
-  const Counters& c = line.counters;
-  const double got = c.sectors_per_request();
-  const double ideal = static_cast<double>(c.ideal_sectors) / static_cast<double>(c.requests);
-  if (got <= ideal)
-    return fmt::format("only {:.3g} of a warp's 32 threads take part", c.threads_per_request());
-  if (got <= ideal + 1.0)
-    return "its addresses begin inside a sector: pieces do not start at a multiple of 32 bytes";
-  if (got > 31.0 && two_dimensional) {
-    return "each thread of a warp is in a sector of its own: neighbouring threads are a row apart. "
-           "Swap the roles of threadIdx.x and threadIdx.y, so that x runs along the row";
-  }
-  if (got > 31.0) {
-    return "each thread of a warp is in a sector of its own. Neighbouring threads (threadIdx.x and "
-           "threadIdx.x + 1) must take neighbouring elements, not pieces of their own";
-  }
-  return fmt::format(
-      "neighbouring threads are about {:.2g} elements of {} bytes apart, not 1: there is a stride, or a warp "
-      "is spread over several rows (make thread blocks 32 threads wide)",
-      got / ideal, line.width);
-}
-
 }  // namespace
-
-DeviceBuffer<float> nan_buffer(std::int64_t size) {
-  DeviceBuffer<float> buffer(size);
-  if (kit::cuda::backend() == kit::cuda::Backend::kGpu) buffer.fill_bytes(0xFF);
-  return buffer;
-}
 
 Tensor<float> run(const Operation& operation, const Tensor<float>& in, const kit::Shape& out_shape) {
   const DeviceBuffer<float> device_in(in.span());
-  DeviceBuffer<float> device_out = nan_buffer(out_shape.size());
+  DeviceBuffer<float> device_out = kit::testing::nan_device_buffer(out_shape.size());
   operation(device_in.view(in.shape()), device_out.view(out_shape));
-  Tensor<float> out(out_shape);
-  device_out.copy_to(out.span());
-  // The executor's poison is a negative NaN; messages are easier to read with the usual one.
-  for (float& x : out.span()) x = std::isnan(x) ? std::numeric_limits<float>::quiet_NaN() : x;
+  Tensor<float> out = kit::testing::to_host(device_out, out_shape);
   EXPECT_TRUE(same_bits(device_in.to_host(), in.span())) << "the input was changed";
   return out;
 }
@@ -128,97 +90,20 @@ AssertionResult writes_only_its_output(const Operation& operation, const Tensor<
   return AssertionSuccess();
 }
 
-AssertionResult refuses(const std::function<void()>& statement, const DeviceBuffer<float>& out) {
-  try {
-    statement();
-    kit::cuda::synchronize();
-  } catch (const kit::simt::LaunchError& error) {
-    return AssertionFailure()
-           << "the kernel was launched, and failed. Check the arguments before (KIT_CHECK).\n"
-           << error.what();
-  } catch (const kit::Error&) {
-    const std::vector<float> host = out.to_host();
-    if (std::ranges::all_of(host, [](float x) { return std::isnan(x); })) return AssertionSuccess();
-    return AssertionFailure() << "a kit::Error was thrown, but after something had been written";
-  }
-  return AssertionFailure() << "nothing was thrown, a kit::Error was expected (use KIT_CHECK)";
-}
-
 Profile::Profile(const Operation& operation, const Tensor<float>& in, const kit::Shape& out_shape,
-                 const Tensor<float>* expected) {
-  Tensor<float> out;
-  launches_ = kit::simt::profile([&] { out = run(operation, in, out_shape); });
-  if (expected == nullptr) return;
-  EXPECT_TRUE(equals(out, *expected)) << "the result is wrong, so counts say little";
-}
-
-Counters Profile::total(Space space, Access access, int width) const {
-  Counters sum;
-  for (const auto& launch : launches_) {
-    for (const auto& line : launch.lines) {
-      if (line.space == space && line.access == access && (width == 0 || line.width == width))
-        sum += line.counters;
-    }
-  }
-  return sum;
-}
-
-std::int64_t Profile::bytes(Space space, Access access) const {
-  std::int64_t sum = 0;
-  for (const auto& launch : launches_) {
-    for (const auto& line : launch.lines) {
-      if (line.space == space && line.access == access) sum += line.counters.thread_accesses * line.width;
-    }
-  }
-  return sum;
-}
-
-std::string Profile::to_string() const {
-  std::string text;
-  for (const auto& launch : launches_) {
-    text += fmt::format("  {}: {} thread blocks of {}\n", launch.kernel,
-                        launch.grid[0] * launch.grid[1] * launch.grid[2],
-                        launch.thread_block[0] * launch.thread_block[1] * launch.thread_block[2]);
-    for (const auto& line : launch.lines) {
-      const Counters& c = line.counters;
-      const auto requests = static_cast<double>(c.requests);
-      const bool global = line.space == Space::kGlobal;
-      text += fmt::format(
-          "    {}:{} {} {} of {} bytes: {} requests, each {} {} (ideal {})\n",
-          std::filesystem::path(line.file).filename().string(), line.line, global ? "device" : "shared",
-          access_name(line.access), line.width, c.requests,
-          per_request(static_cast<double>(global ? c.sectors : c.wavefronts) / requests),
-          global ? "sectors" : "wavefronts",
-          per_request(static_cast<double>(global ? c.ideal_sectors : c.ideal_wavefronts) / requests));
-    }
-  }
-  return text;
-}
+                 const Tensor<float>* expected)
+    : LaunchCounts([&] {
+        const Tensor<float> out = run(operation, in, out_shape);
+        if (expected == nullptr) return;
+        EXPECT_TRUE(equals(out, *expected)) << "the result is wrong, so counts say little";
+      }) {}
 
 AssertionResult is_coalesced(const Profile& profile, Access access, std::int64_t ideal_sectors) {
   const Counters all = profile.total(Space::kGlobal, access);
   if (all.sectors == ideal_sectors) return AssertionSuccess();
-  AssertionResult failure = AssertionFailure();
-  failure << access_name(access) << "s of device memory: the elements fill " << ideal_sectors
-          << " sectors of 32 bytes, " << all.sectors << " are moved\n"
-          << profile.to_string();
-  // The worst line of the source is the one to explain.
-  const kit::simt::LineReport* worst = nullptr;
-  bool two_dimensional = false;
-  const auto excess = [](const kit::simt::LineReport& line) {
-    return line.counters.sectors - line.counters.ideal_sectors;
-  };
-  for (const auto& launch : profile.launches()) {
-    for (const auto& line : launch.lines) {
-      if (line.space != Space::kGlobal || line.access != access) continue;
-      if (worst != nullptr && excess(line) <= excess(*worst)) continue;
-      worst = &line;
-      two_dimensional = launch.thread_block[1] > 1;
-    }
-  }
-  if (worst == nullptr) return failure;
-  return failure << per_request(worst->counters.sectors_per_request()) << " sectors per request in line "
-                 << worst->line << ": " << sectors_cause(*worst, two_dimensional) << ".";
+  return AssertionFailure() << access_name(access) << "s of device memory: the elements fill "
+                            << ideal_sectors << " sectors of 32 bytes, " << all.sectors << " are moved\n"
+                            << profile.to_string() << profile.explain_sectors(access);
 }
 
 AssertionResult has_no_bank_conflicts(const Profile& profile, Access access, std::int64_t n_bytes) {

@@ -4,10 +4,8 @@
 
 #include <cstdint>
 #include <functional>
-#include <string>
-#include <vector>
 
-#include "kit/cuda/device_buffer.h"
+#include "kit/cuda/launch_counts.h"
 #include "kit/cuda/testing.h"
 
 /// What the tests of task 7 share.
@@ -15,9 +13,6 @@ namespace lab01_tests {
 
 /// A copy, a transpose or a sum: from device memory to device memory.
 using Operation = std::function<void(kit::TensorView<const float> in, kit::TensorView<float> out)>;
-
-/// Device memory to be written, all NaN. The executor also knows that nothing has been written there yet.
-kit::DeviceBuffer<float> nan_buffer(std::int64_t size);
 
 /// Runs `operation` on a copy of `in` in device memory and returns what it wrote; `in` must not have changed.
 kit::Tensor<float> run(const Operation& operation, const kit::Tensor<float>& in, const kit::Shape& out_shape);
@@ -30,28 +25,13 @@ kit::Tensor<float> run(const Operation& operation, const kit::Tensor<float>& in,
 ::testing::AssertionResult writes_only_its_output(const Operation& operation, const kit::Tensor<float>& in,
                                                   const kit::Shape& out_shape);
 
-/// `statement` throws kit::Error before a kernel runs, and `out` stays untouched.
-::testing::AssertionResult refuses(const std::function<void()>& statement,
-                                   const kit::DeviceBuffer<float>& out);
-
 /// What the launches of an operation did.
-class Profile {
+class Profile : public kit::testing::LaunchCounts {
  public:
   /// Runs `operation` like run() does, and checks that the result is `expected` where it is given: counts of
   /// work that produced something else are worth nothing.
   Profile(const Operation& operation, const kit::Tensor<float>& in, const kit::Shape& out_shape,
           const kit::Tensor<float>* expected);
-
-  const std::vector<kit::simt::LaunchReport>& launches() const { return launches_; }
-  /// All launches together; `width` 0 is any.
-  kit::simt::Counters total(kit::simt::Space space, kit::simt::Access access, int width = 0) const;
-  /// Bytes that the threads asked for.
-  std::int64_t bytes(kit::simt::Space space, kit::simt::Access access) const;
-  /// One line for each place in the source that accesses memory, with its counts.
-  std::string to_string() const;
-
- private:
-  std::vector<kit::simt::LaunchReport> launches_;
 };
 
 /// `access` of device memory, all launches together, touches no more than the ideal number of sectors.

@@ -14,11 +14,11 @@ using kit::Tensor;
 using kit::simt::Access;
 using kit::simt::Counters;
 using kit::simt::Space;
+using kit::testing::nan_device_buffer;
+using kit::testing::refuses;
 using lab01_tests::equals;
-using lab01_tests::nan_buffer;
 using lab01_tests::Operation;
 using lab01_tests::Profile;
-using lab01_tests::refuses;
 using lab01_tests::run;
 using lab01_tests::writes_only_its_output;
 
@@ -98,7 +98,7 @@ KIT_CUDA_TEST(TransposeCuda, WriteOnlyTheirOutput) {
 
 KIT_CUDA_TEST(TransposeCuda, RejectShapesThatDoNotMatch) {
   const DeviceBuffer<float> in(random_matrix(1, 64, 861).span());
-  DeviceBuffer<float> out = nan_buffer(64);
+  DeviceBuffer<float> out = nan_device_buffer(64);
   const auto refuse = [&](const Shape& from, const Shape& to) {
     SCOPED_TRACE(fmt::format("from {} to {}", from.to_string(), to.to_string()));
     const kit::TensorView<const float> source(in.data(), from);

@@ -68,7 +68,9 @@ inline ::testing::AssertionResult same_tokens(const std::vector<int>& got, const
     return failure << got.size() << " tokens, expected " << expected.size()
                    << ": generation went on too long";
   }
-  const auto [g, e] = std::mismatch(got.begin(), got.end(), expected.begin(), expected.end());
+  const auto difference = std::mismatch(got.begin(), got.end(), expected.begin(), expected.end());
+  const auto g = difference.first;
+  const auto e = difference.second;
   const auto i = e - expected.begin();
   failure << got.size() << " tokens, expected " << expected.size() << "; ";
   if (g == got.end() || e == expected.end()) return failure << "generation ended too early\n";

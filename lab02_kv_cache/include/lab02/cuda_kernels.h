@@ -43,7 +43,7 @@ void reshape_and_cache_cuda(kit::TensorView<const float> k, kit::TensorView<cons
                             kit::TensorView<float> v_blocks);
 
 /// Parameters as copy_blocks. One launch for all pairs, keys and values; each element is read and written
-/// once, 16 bytes a thread.
+/// once, 16 bytes a thread. Throws kit::Error when k_blocks or v_blocks does not begin at a multiple of 16.
 void copy_blocks_cuda(kit::TensorView<const std::int32_t> pairs, kit::TensorView<float> k_blocks,
                       kit::TensorView<float> v_blocks);
 
