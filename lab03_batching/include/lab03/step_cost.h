@@ -12,11 +12,10 @@
 /// Source: Williams et al. 2009 (roofline); Pope et al. 2022, "Efficiently Scaling Transformer Inference".
 namespace lab03 {
 
-/// How numbers are stored. The peak is the device's for `weights`' products: that of `compute`.
 struct StepFormats {
-  kit::NumberFormat weights = kit::NumberFormat::kFp16;
-  kit::NumberFormat kv = kit::NumberFormat::kFp16;
-  kit::NumberFormat compute = kit::NumberFormat::kFp16;
+  kit::NumberFormat weights = kit::NumberFormat::kFp16;  ///< as they are stored
+  kit::NumberFormat kv = kit::NumberFormat::kFp16;       ///< as keys and values are stored
+  kit::NumberFormat compute = kit::NumberFormat::kFp16;  ///< of all products: the peak is the device's for it
 };
 
 enum class StepBound { kMemory, kCompute };
@@ -31,18 +30,17 @@ struct StepCost {
 
 /// One step of a batch, every sequence with its own q_len (1: decode) and kv_len >= q_len.
 ///
-/// W = parameters of the linears of all layers: n_layers * (2 * dim * n_heads * head_dim + 2 * dim *
-/// n_kv_heads
-/// * head_dim + 3 * dim * hidden_dim); H = vocab_size * dim, the output head.
+/// W = parameters of the linears of all layers, n_layers * (2 * dim * n_heads * head_dim + 2 * dim *
+/// n_kv_heads * head_dim + 3 * dim * hidden_dim); H = vocab_size * dim, the output head.
 /// FLOPs: 2 W for every token that is run, 2 H for every sequence (its last token), and 4 * n_layers *
-/// n_heads * head_dim for every pair of a query and a key that it sees (causal: query i of q_len sees kv_len
-/// - q_len + i
-/// + 1 keys).
+/// n_heads * head_dim for every pair of a query and a key that it sees (causal: query i = 0 .. q_len - 1
+/// sees kv_len - q_len + i + 1 keys).
 /// Bytes: W + H numbers in `weights`, ONCE for the whole batch; for every sequence keys and values of kv_len
 /// positions read and of q_len positions written, 2 * n_layers * n_kv_heads * head_dim numbers in `kv` each.
 /// Activations, norms and embeddings are left out. Sums are in bits, rounded up to bytes once.
 /// Throws kit::Error naming the value on an empty batch, a length that is not positive, q_len > kv_len, a
-/// count of the model that is not positive, or a sum beyond 64 bits.
+/// count of the model that is not positive, a sum beyond 64 bits, or a compute format that the device does
+/// not have.
 StepCost step_cost(const kit::ModelConfig& model, const kit::Device& device, const StepFormats& formats,
                    std::span<const kit::SequenceStep> batch);
 
@@ -60,8 +58,8 @@ struct BestBatch {
 
 /// The largest batch whose decode step (q_len 1, everyone at kv_len) takes at most max_step_ms and whose keys
 /// and values, kv_len positions a sequence, fit into kv_budget_bytes. More sequences never mean fewer tokens
-/// a second, so the largest is the best. Throws kit::Error saying which of the two forbids even one sequence;
-/// naming the value when max_step_ms or a count is not positive.
+/// a second, so the largest is the best. Throws kit::Error naming max_step_ms or kv_budget_bytes when it
+/// forbids even one sequence, max_step_ms when it is not positive, and otherwise as step_cost().
 BestBatch best_batch(const kit::ModelConfig& model, const kit::Device& device, const StepFormats& formats,
                      int kv_len, double max_step_ms, std::int64_t kv_budget_bytes);
 
