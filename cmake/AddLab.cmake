@@ -23,13 +23,16 @@ function(kit_add_lab lab)
   target_sources(${lab}_contract INTERFACE FILE_SET HEADERS BASE_DIRS include FILES ${ARG_CONTRACT})
   target_link_libraries(${lab}_contract INTERFACE kit)
 
-  # Tests see the contract alone, so one compilation serves all implementations.
+  # Tests see the contract alone, so one compilation serves all implementations. What implementations return may be too
+  # short: an index beyond the end of a standard container ends the test, in a checker too, before it does harm.
   add_library(${lab}_test_objects OBJECT ${ARG_TESTS})
   target_link_libraries(${lab}_test_objects PRIVATE ${lab}_contract kit_testing kit_warnings)
+  target_compile_definitions(${lab}_test_objects PRIVATE _GLIBCXX_ASSERTIONS)
   set_property(GLOBAL PROPERTY ${lab}_cuda_test_objects "")
   if(ARG_CUDA_TESTS)
     add_library(${lab}_cuda_test_objects OBJECT ${ARG_CUDA_TESTS})
     target_link_libraries(${lab}_cuda_test_objects PRIVATE ${lab}_contract kit_testing kit_warnings)
+    target_compile_definitions(${lab}_cuda_test_objects PRIVATE _GLIBCXX_ASSERTIONS)
     set_property(GLOBAL PROPERTY ${lab}_cuda_test_objects ${lab}_cuda_test_objects)
     set(cuda_test_objects ${lab}_cuda_test_objects)
   endif()

@@ -70,19 +70,56 @@ void append_dot(pugi::xml_node svg, double x, double y, const char* color) {
 
 /// A dot at every value, each with its mark at its lower right, where no line is that rises from left to
 /// right.
-void append_points(pugi::xml_node svg, const Line& line, const Axes& axes, std::size_t index) {
+/// Where a line ends in the picture, and how high the number beside it stands.
+struct End {
+  double x;
+  double y;
+  double label_y;
+};
+
+/// The ends of all lines, by index; numbers that would stand on top of each other are moved apart.
+std::vector<End> ends_of(const std::vector<Line>& lines, const Axes& axes) {
+  constexpr double kLabelWidth = 64;
+  constexpr double kLabelHeight = 16;
+  std::vector<End> ends;
+  std::vector<std::size_t> order;
+  for (const Line& line : lines) {
+    const double y = axes.y.at(line.ys.back());
+    ends.push_back({axes.x.at(line.xs.back()), y, y});
+    if (line.style == LineStyle::kLine) order.push_back(ends.size() - 1);
+  }
+  std::sort(order.begin(), order.end(), [&](std::size_t a, std::size_t b) { return ends[a].y < ends[b].y; });
+  for (std::size_t i = 0; i < order.size(); ++i) {
+    End& end = ends[order[i]];
+    for (std::size_t above = 0; above < i; ++above) {
+      const End& other = ends[order[above]];
+      if (std::abs(other.x - end.x) < kLabelWidth)
+        end.label_y = std::max(end.label_y, other.label_y + kLabelHeight);
+    }
+  }
+  return ends;
+}
+
+void append_points(pugi::xml_node svg, const Line& line, const Axes& axes, std::size_t index,
+                   const std::vector<End>& ends) {
   const char* color = kColors.at(index % kColors.size());
   for (std::size_t i = 0; i < line.xs.size(); ++i) {
     const double x = axes.x.at(line.xs[i]);
     const double y = axes.y.at(line.ys[i]);
     append_dot(svg, x, y, color);
-    if (!line.marks.empty())
-      append_label(svg, x + 7, y + 14, "start", format_number(line.marks[i]), color, "12");
+    if (line.marks.empty()) continue;
+    // Where a line ends, its own number stands to the right.
+    const bool at_end = std::any_of(ends.begin(), ends.end(), [&](const End& end) {
+      return &end - ends.data() != static_cast<std::ptrdiff_t>(index) && std::hypot(end.x - x, end.y - y) < 6;
+    });
+    append_label(svg, at_end ? x : x + 7, at_end ? y + 20 : y + 14, at_end ? "middle" : "start",
+                 format_number(line.marks[i]), color, "12");
   }
 }
 
-void append_line(pugi::xml_node svg, const Line& line, const Axes& axes, std::size_t index) {
-  if (line.style == LineStyle::kPoints) return append_points(svg, line, axes, index);
+void append_line(pugi::xml_node svg, const Line& line, const Axes& axes, std::size_t index,
+                 const std::vector<End>& ends) {
+  if (line.style == LineStyle::kPoints) return append_points(svg, line, axes, index, ends);
   std::string points;
   for (std::size_t i = 0; i < line.xs.size(); ++i) {
     points += fmt::format("{}{:.1f},{:.1f}", i == 0 ? "" : " ", axes.x.at(line.xs[i]), axes.y.at(line.ys[i]));
@@ -98,7 +135,8 @@ void append_line(pugi::xml_node svg, const Line& line, const Axes& axes, std::si
   const double x = axes.x.at(line.xs.back());
   const double y = axes.y.at(line.ys.back());
   append_dot(svg, x, y, color);
-  pugi::xml_node value = append_label(svg, x + 9, y + 4.5, "start", format_number(line.ys.back()), color);
+  pugi::xml_node value =
+      append_label(svg, x + 9, ends[index].label_y + 4.5, "start", format_number(line.ys.back()), color);
   set(value, "font-weight", "600");
 }
 
@@ -202,7 +240,8 @@ void append_chart(pugi::xml_node parent, const LineChart& chart) {
   const Axes axes{make_axis(lines, &Line::xs, chart.x_scale, 8, kLeft, kRight),
                   make_axis(lines, &Line::ys, chart.y_scale, 5, kBottom, kTop)};
   append_axes(svg, chart, axes);
-  for (std::size_t i = 0; i < lines.size(); ++i) append_line(svg, lines[i], axes, i);
+  const std::vector<End> ends = ends_of(lines, axes);
+  for (std::size_t i = 0; i < lines.size(); ++i) append_line(svg, lines[i], axes, i, ends);
   append_legend(svg, lines);
 }
 

@@ -146,6 +146,21 @@ grader::Timeline sample_timeline() {
       {{"first", {{0, 0, 0, 4}, {1, 7, 0, 10}, {0, 12, 4, 6}}}, {"second", {{0, 7, 0, 20}, {1, 8, 5, 20}}}}};
 }
 
+TEST(Figure, NumbersAtTheEndsOfLinesStandApart) {
+  grader::LineChart chart{"ends", "x", "y", {}};
+  for (const double end : {100.0, 99.0, 98.5, 10.0}) chart.lines.push_back({"line", "", {0, 1}, {0, end}});
+  const pugi::xml_document document = parse(grader::figure_svg(chart));
+  std::vector<double> heights;
+  for (const auto& found : document.select_nodes("//text[@font-weight='600' and @text-anchor='start']")) {
+    const std::string text = found.node().text().as_string();
+    if (text != "ends") heights.push_back(found.node().attribute("y").as_double());
+  }
+  ASSERT_EQ(heights.size(), 4);
+  EXPECT_GE(heights[1] - heights[0], 15.9);
+  EXPECT_GE(heights[2] - heights[1], 15.9);
+  EXPECT_GT(heights[3] - heights[2], 100) << "what has room stays where its line ends";
+}
+
 TEST(Timeline, DrawsABarARequestOnOneAxis) {
   const pugi::xml_document document = parse(grader::figure_svg(sample_timeline()));
   EXPECT_EQ(document.select_nodes("//rect/title").size(), 5U);

@@ -125,6 +125,7 @@ class RandomDriver {
     const AppendedSlots got = cache_->append(sequence, n);
     const std::vector<int> grown = cache_->block_table(sequence);
     ASSERT_EQ(grown.size(), blocks_for(len + n)) << "blocks of sequence " << sequence;
+    for (const int block : grown) ASSERT_TRUE(block >= 0 && block < sizes_.n_blocks) << "block " << block;
     ASSERT_EQ(got.slot_mapping.size(), static_cast<std::size_t>(n));
     std::vector<BlockCopy> expected_copies;
     if (copies) expected_copies.push_back({.from = table.back(), .to = grown[table.size() - 1]});
