@@ -10,6 +10,8 @@
 
 #include <algorithm>
 #include <atomic>
+#include <chrono>
+#include <cstdlib>
 #include <cstring>
 #include <fstream>
 #include <nlohmann/json.hpp>
@@ -297,9 +299,20 @@ std::vector<std::string> leftovers(const hostile::Snapshot& before, const hostil
   return found;
 }
 
+/// Half of the corpus takes two minutes on two cores: one half on even days since 1970 (UTC), one on odd
+/// ones.
+bool is_its_day(const std::string& name) {
+  if (std::getenv("KIT_ALL_SUBMISSIONS") != nullptr) return true;
+  const std::vector<std::string> names = hostile::case_names(kCorpus);
+  const auto place = std::ranges::find(names, name) - names.begin();
+  const auto now = std::chrono::floor<std::chrono::days>(std::chrono::system_clock::now());
+  return place % 2 == now.time_since_epoch().count() % 2;
+}
+
 class Corpus : public Hostile, public ::testing::WithParamInterface<std::string> {};
 
 TEST_P(Corpus, EarnsNothingUnearned) {
+  if (!is_its_day(GetParam())) GTEST_SKIP() << "its turn is tomorrow; in ./kit test --long it is every day's";
   const Case submission = hostile::read_case(kCorpus / GetParam());
   const grader::Rubric& lab = Hostile::lab(submission.lab);
   SCOPED_TRACE(submission.description);
