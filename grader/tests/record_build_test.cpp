@@ -12,6 +12,8 @@
 #include "grader/files.h"
 #include "grader/process.h"
 
+// Longer than other files: all tests need the same small tree, as CMake would have configured it.
+
 namespace {
 
 namespace fs = std::filesystem;

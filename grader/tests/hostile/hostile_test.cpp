@@ -10,8 +10,6 @@
 
 #include <algorithm>
 #include <atomic>
-#include <chrono>
-#include <cstdlib>
 #include <cstring>
 #include <fstream>
 #include <nlohmann/json.hpp>
@@ -19,6 +17,7 @@
 #include <random>
 #include <thread>
 
+#include "../turns.h"
 #include "corpus.h"
 #include "grader/error.h"
 #include "grader/files.h"
@@ -299,14 +298,10 @@ std::vector<std::string> leftovers(const hostile::Snapshot& before, const hostil
   return found;
 }
 
-/// Half of the corpus takes two minutes on two cores: one half on even days since 1970 (UTC), one on odd
-/// ones.
+/// Half of the corpus takes two minutes on two cores.
 bool is_its_day(const std::string& name) {
-  if (std::getenv("KIT_ALL_SUBMISSIONS") != nullptr) return true;
   const std::vector<std::string> names = hostile::case_names(kCorpus);
-  const auto place = std::ranges::find(names, name) - names.begin();
-  const auto now = std::chrono::floor<std::chrono::days>(std::chrono::system_clock::now());
-  return place % 2 == now.time_since_epoch().count() % 2;
+  return grader_tests::has_its_turn(static_cast<std::size_t>(std::ranges::find(names, name) - names.begin()));
 }
 
 class Corpus : public Hostile, public ::testing::WithParamInterface<std::string> {};

@@ -6,7 +6,6 @@
 
 #include <toml++/toml.h>
 #include <algorithm>
-#include <chrono>
 #include <cstdlib>
 #include <filesystem>
 #include <map>
@@ -16,6 +15,7 @@
 #include <string>
 #include <vector>
 
+#include "../turns.h"
 #include "grader/error.h"
 #include "grader/files.h"
 #include "grader/process.h"
@@ -51,8 +51,8 @@ struct Group {
   std::string name;
   std::string lab;
   std::vector<Submission> members;
-  bool is_long = false;  ///< only in the long mode
-  int half = 0;          ///< graded on even (0) or odd (1) days, in the long mode on all
+  bool is_long = false;   ///< only in the long mode
+  std::size_t place = 0;  ///< among all groups, which take turns
 };
 void PrintTo(const Group& group, std::ostream* out) {  // NOLINT(readability-identifier-naming): gtest's
   *out << group.name;
@@ -152,7 +152,7 @@ std::vector<Group> groups() {
     group->name += (group->name.empty() ? submission.lab + "_" : "_and_") + submission.name;
     group->members.push_back(std::move(submission));
   }
-  for (std::size_t k = 0; k < result.size(); ++k) result[k].half = static_cast<int>(k % 2);
+  for (std::size_t k = 0; k < result.size(); ++k) result[k].place = k;
   return result;
 }
 
@@ -246,21 +246,14 @@ class Record : public ::testing::Test {
   grader::ScratchFolder work_{fs::path(KIT_BUILD_DIR) / "handed_in"};
 };
 
-/// Days since 1970, UTC.
-int day() {
-  const auto now = std::chrono::floor<std::chrono::days>(std::chrono::system_clock::now());
-  return static_cast<int>(now.time_since_epoch().count());
-}
-
 class RecordedSubmission : public Record, public ::testing::WithParamInterface<Group> {};
 
 TEST_P(RecordedSubmission, EarnsWhatItEarnsInPractice) {
   if (GetParam().is_long && std::getenv("KIT_ALL_SUBMISSIONS") == nullptr)
     GTEST_SKIP() << "graded by submissions_tests; here, too, in ./kit test --long (KIT_ALL_SUBMISSIONS=1)";
   // Half of them take four minutes on two cores.
-  if (GetParam().half != day() % 2 && std::getenv("KIT_ALL_SUBMISSIONS") == nullptr)
-    GTEST_SKIP() << "its turn is on " << (GetParam().half == 0 ? "even" : "odd")
-                 << " days; in ./kit test --long (KIT_ALL_SUBMISSIONS=1) on all";
+  if (!grader_tests::has_its_turn(GetParam().place))
+    GTEST_SKIP() << "its turn is tomorrow; in ./kit test --long (KIT_ALL_SUBMISSIONS=1) it is every day's";
   const grader::Results results = record(GetParam().lab, GetParam().members);
   const std::string said = messages(results);
   EXPECT_EQ(results.mode, "record");
