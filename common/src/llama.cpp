@@ -9,10 +9,12 @@ namespace {
 
 class Llama final : public Model {
  public:
-  Llama(const ModelConfig& config, std::shared_ptr<const LlamaWeights> weights, AttentionOps ops)
+  Llama(const ModelConfig& config, std::shared_ptr<const LlamaWeights> weights, AttentionOps ops,
+        LinearOp linear_op)
       : config_(config),
         weights_(std::move(weights)),
         ops_(std::move(ops)),
+        linear_op_(std::move(linear_op)),
         rope_(config.head_dim, config.max_seq_len, config.rope_theta, config.rope_scaling) {}
 
   const ModelConfig& config() const override { return config_; }
@@ -29,9 +31,9 @@ class Llama final : public Model {
     detail::Activations a(config_, n);
     detail::embed(tokens, *weights_, a.residual);
     for (int layer = 0; layer < config_.n_layers; ++layer) {
-      detail::run_layer(
-          weights_->layers[static_cast<std::size_t>(layer)], config_.rms_norm_eps,
-          [&](detail::Activations& inputs) { attend(layer, inputs, cache); }, a);
+      detail::run_layer(weights_->layers[static_cast<std::size_t>(layer)], config_.rms_norm_eps,
+                        [&](detail::Activations& inputs) { attend(layer, inputs, cache); }, a,
+                        {&linear_op_, layer});
     }
     const std::int64_t n_rows = which == Logits::kAll ? n : 1;
     return detail::logits_of({a.residual.data() + (n - n_rows) * config_.dim, {n_rows, config_.dim}},
@@ -52,17 +54,18 @@ class Llama final : public Model {
   ModelConfig config_;
   std::shared_ptr<const LlamaWeights> weights_;
   AttentionOps ops_;
+  LinearOp linear_op_;
   Rope rope_;
 };
 
 }  // namespace
 
 std::unique_ptr<Model> make_llama(const ModelConfig& config, std::shared_ptr<const LlamaWeights> weights,
-                                  AttentionOps ops) {
+                                  AttentionOps ops, LinearOp linear_op) {
   config.validate();
   KIT_CHECK(weights != nullptr, "make_llama without weights");
   detail::check_llama_weights(*weights, config);
-  return std::make_unique<Llama>(config, std::move(weights), std::move(ops));
+  return std::make_unique<Llama>(config, std::move(weights), std::move(ops), std::move(linear_op));
 }
 
 std::unique_ptr<Model> load_llama(const std::filesystem::path& directory, AttentionOps ops) {

@@ -26,16 +26,22 @@ void check_shape(const char* name, const Tensor<float>& tensor, const Shape& exp
             tensor.shape().to_string(), expected.to_string());
 }
 
-void run_mlp(const LlamaLayerWeights& w, float rms_norm_eps, Activations& a) {
+void run_mlp(const LlamaLayerWeights& w, float rms_norm_eps, Activations& a, const LayerLinears& linears) {
   rms_norm(a.residual, w.mlp_norm, rms_norm_eps, a.normed);
-  linear(a.normed, w.w_gate, a.gate);
-  linear(a.normed, w.w_up, a.up);
+  linears(LinearKind::kGate, a.normed, w.w_gate, a.gate);
+  linears(LinearKind::kUp, a.normed, w.w_up, a.up);
   swiglu(a.gate, a.up);
-  linear(a.gate, w.w_down, a.update);
+  linears(LinearKind::kDown, a.gate, w.w_down, a.update);
   add_to(a.residual, a.update);
 }
 
 }  // namespace
+
+void LayerLinears::operator()(LinearKind kind, TensorView<const float> x, TensorView<const float> w,
+                              TensorView<float> y) const {
+  if (op != nullptr && *op) return (*op)({layer, kind}, x, w, y);
+  linear(x, w, y);
+}
 
 Activations::Activations(const ModelConfig& c, std::int64_t n)
     : residual({n, c.dim}),
@@ -77,18 +83,18 @@ void embed(std::span<const int> tokens, const LlamaWeights& weights, TensorView<
   }
 }
 
-void run_layer(const LlamaLayerWeights& w, float rms_norm_eps, const AttentionStep& attention,
-               Activations& a) {
+void run_layer(const LlamaLayerWeights& w, float rms_norm_eps, const AttentionStep& attention, Activations& a,
+               const LayerLinears& linears) {
   rms_norm(a.residual, w.attention_norm, rms_norm_eps, a.normed);
-  linear(a.normed, w.wq, flat(a.q.view()));
-  linear(a.normed, w.wk, flat(a.k.view()));
-  linear(a.normed, w.wv, flat(a.v.view()));
+  linears(LinearKind::kQuery, a.normed, w.wq, flat(a.q.view()));
+  linears(LinearKind::kKey, a.normed, w.wk, flat(a.k.view()));
+  linears(LinearKind::kValue, a.normed, w.wv, flat(a.v.view()));
   // An element that the attention leaves out must show.
   std::fill(a.attention.span().begin(), a.attention.span().end(), std::numeric_limits<float>::quiet_NaN());
   attention(a);
-  linear(flat(std::as_const(a.attention).view()), w.wo, a.update);
+  linears(LinearKind::kOutput, flat(std::as_const(a.attention).view()), w.wo, a.update);
   add_to(a.residual, a.update);
-  run_mlp(w, rms_norm_eps, a);
+  run_mlp(w, rms_norm_eps, a, linears);
 }
 
 Tensor<float> logits_of(TensorView<const float> residual, const LlamaWeights& weights,

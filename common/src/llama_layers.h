@@ -32,9 +32,17 @@ void check_llama_weights(const LlamaWeights& weights, const ModelConfig& config)
 /// Rows of the embedding. into: [tokens.size(), dim]
 void embed(std::span<const int> tokens, const LlamaWeights& weights, TensorView<float> into);
 
+/// Who runs the linears of a layer: `op`, or kit::linear where there is none.
+struct LayerLinears {
+  const LinearOp* op = nullptr;
+  int layer = 0;
+  void operator()(LinearKind kind, TensorView<const float> x, TensorView<const float> w,
+                  TensorView<float> y) const;
+};
+
 /// One layer: reads and replaces a.residual.
 void run_layer(const LlamaLayerWeights& weights, float rms_norm_eps, const AttentionStep& attention,
-               Activations& a);
+               Activations& a, const LayerLinears& linears = {});
 
 /// Final norm and output head of the tokens whose residual stream is given.
 /// residual: [n, dim]; the result: [n, vocab_size]

@@ -4,6 +4,7 @@
 #include <filesystem>
 #include <memory>
 
+#include "kit/linear_op.h"
 #include "kit/model.h"
 #include "kit/rng.h"
 
@@ -34,6 +35,12 @@ struct LlamaWeights {
   std::int64_t size() const;
 };
 
+/// All linears of a model's layers, in the order of their use.
+std::vector<LinearId> linears_of(const ModelConfig& config);
+/// Throws kit::Error on a layer that is not there.
+const Tensor<float>& weight_of(const LlamaWeights& weights, LinearId id);
+Tensor<float>& weight_of(LlamaWeights& weights, LinearId id);
+
 /// Reads `directory`/config.json. Throws kit::Error naming file and field.
 ModelConfig load_config(const std::filesystem::path& directory);
 
@@ -46,9 +53,9 @@ LlamaWeights load_llama_weights(const std::filesystem::path& directory, const Mo
 LlamaWeights random_llama_weights(const ModelConfig& config, Rng& rng);
 
 /// A model that runs `ops` as its attention. Weights are shared, so that several models can differ in `ops`
-/// alone.
+/// alone. `linear_op` runs the linears of the layers (kit/linear_op.h); by default kit::linear does.
 std::unique_ptr<Model> make_llama(const ModelConfig& config, std::shared_ptr<const LlamaWeights> weights,
-                                  AttentionOps ops);
+                                  AttentionOps ops, LinearOp linear_op = {});
 
 /// load_config, load_llama_weights and make_llama in one.
 std::unique_ptr<Model> load_llama(const std::filesystem::path& directory, AttentionOps ops);

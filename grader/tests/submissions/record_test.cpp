@@ -107,7 +107,27 @@ const std::map<std::string, std::string> kParts = {{"copy.cu", "cuda"},
                                                    {"scheduler.cpp", "scheduler"},
                                                    {"engine.cpp", "engine"},
                                                    {"ragged_attention.cpp", "ragged_attention"},
-                                                   {"ragged_decode.cu", "ragged_attention"}};
+                                                   {"ragged_decode.cu", "ragged_attention"},
+                                                   {"symmetric.cpp", "symmetric"},
+                                                   {"asymmetric.cpp", "asymmetric"},
+                                                   {"per_channel.cpp", "per_channel"},
+                                                   {"error_metrics.cpp", "error_metrics"},
+                                                   {"bit_packing.cpp", "groups"},
+                                                   {"group_quantization.cpp", "groups"},
+                                                   {"weight_only_products.cpp", "products"},
+                                                   {"int8_products.cpp", "products"},
+                                                   {"gptq.cpp", "gptq"},
+                                                   {"awq.cpp", "awq"},
+                                                   {"smoothquant.cpp", "smoothquant"},
+                                                   {"fp8.cpp", "fp8"},
+                                                   {"kv_quantization.cpp", "kv"},
+                                                   {"mixed_precision.cpp", "mixed"},
+                                                   {"incoherence.cpp", "codebooks"},
+                                                   {"additive_codebooks.cpp", "codebooks"},
+                                                   {"quantize_rows.cu", "cuda"},
+                                                   {"matvec_w4a16.cu", "cuda"},
+                                                   {"linear_w8a8.cu", "cuda"},
+                                                   {"int8_decode_attention.cu", "cuda"}};
 
 std::string part_of(const std::string& file) {
   const auto part = kParts.find(file);

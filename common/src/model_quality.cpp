@@ -1,0 +1,1 @@
+#include "kit/model_quality.h"

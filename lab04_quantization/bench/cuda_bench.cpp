@@ -1,0 +1,1 @@
+#include "lab04/cuda_kernels.h"

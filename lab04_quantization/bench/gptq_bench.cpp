@@ -1,0 +1,1 @@
+#include "lab04/gptq.h"

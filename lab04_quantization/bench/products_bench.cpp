@@ -1,0 +1,1 @@
+#include "lab04/quantized_products.h"

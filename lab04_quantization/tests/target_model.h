@@ -1,0 +1,40 @@
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "kit/llama.h"
+#include "kit/model_quality.h"
+
+/// The shipped target model as an experiment: text that it wrote itself, its logits, and what a quantized
+/// copy loses. One of each a process; texts depend on the run's seed.
+namespace lab04_tests {
+
+const kit::ModelConfig& target_config();
+std::shared_ptr<const kit::LlamaWeights> target_weights();
+
+/// The target with the same function, but a few channels of each norm's output 30 times as large: what large
+/// models have by nature.
+std::shared_ptr<const kit::LlamaWeights> target_with_outliers();
+
+/// Replaces every linear of every layer (not the embedding, which is also the output head) by what `quantize`
+/// makes of it: [out, in] -> [out, in].
+using QuantizeWeight = std::function<kit::Tensor<float>(kit::LinearId id, kit::TensorView<const float> w)>;
+std::shared_ptr<const kit::LlamaWeights> with_weights(const kit::LlamaWeights& weights,
+                                                      const QuantizeWeight& quantize);
+
+/// KL per token and more, of a model with these weights against the target, over texts that the target wrote.
+kit::ModelQuality quality(std::shared_ptr<const kit::LlamaWeights> weights, kit::LinearOp linear = {});
+/// The same with a cache of `make_cache` between attention and its keys and values.
+kit::ModelQuality quality_with_cache(
+    const std::function<std::unique_ptr<kit::KvCache>(const kit::KvCacheConfig&)>& make_cache);
+
+/// What goes into each linear while a model with these weights reads calibration text (other text than
+/// quality()'s; another for each `seed`): [n_tokens, in]. Linears that share an input are given one each.
+using OnInput = std::function<void(kit::LinearId id, kit::TensorView<const float> x)>;
+void calibrate(const std::shared_ptr<const kit::LlamaWeights>& weights, std::uint64_t seed,
+               const OnInput& on_input);
+
+}  // namespace lab04_tests

@@ -1,0 +1,3 @@
+#include "lab04/gptq.h"
+
+int main() {}
