@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <span>
+#include <string>
 #include <vector>
 
 #include "kit/tensor.h"
@@ -39,5 +40,8 @@ kit::Tensor<float> reference_dequantize_groups(const lab04::GroupQuantized& q);
 kit::Tensor<int> reference_codes(const lab04::GroupQuantized& q);
 /// What q takes in memory: packed codes, 2 bytes a scale, 1 byte a zero point.
 std::int64_t size_bytes(const lab04::GroupQuantized& q);
+
+/// 2 x^T x, symmetric. x: [n, in] -> [in, in]. Summed in float, 1 part in 10^6: far below GPTQ's damping.
+kit::Tensor<double> reference_hessian(kit::TensorView<const float> x);
 
 }  // namespace lab04_tests

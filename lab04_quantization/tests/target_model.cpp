@@ -1,1 +1,124 @@
 #include "target_model.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "kit/linear.h"
+#include "kit/step_executor.h"
+#include "kit/testing.h"
+
+namespace lab04_tests {
+namespace {
+
+using kit::KvCache;
+using kit::KvCacheConfig;
+using kit::LinearId;
+using kit::LlamaWeights;
+using kit::ModelQuality;
+using kit::Tensor;
+using kit::TensorView;
+
+using SharedWeights = std::shared_ptr<const LlamaWeights>;
+
+// 16 texts of 192 tokens: 3,056 comparisons, whose KL has a standard error of 2 to 4 %.
+constexpr int kTokens = 192;
+// 3,072 rows of calibration inputs, almost five times what the widest linear has inputs.
+constexpr int kCalibrationTexts = 16;
+constexpr int kCalibrationTokens = 192;
+constexpr int kOutlierChannels = 4;
+constexpr float kOutlierFactor = 30.0F;
+
+const kit::TokenSequences& texts() {
+  static const kit::TokenSequences kSampled = [] {
+    kit::Rng rng = kit::testing::make_rng(4000);
+    return kit::sample_texts(target_config(), target_weights(), kTexts, kTokens, rng);
+  }();
+  return kSampled;
+}
+
+std::unique_ptr<kit::Model> make_model(SharedWeights weights, kit::LinearOp linear = {}) {
+  return kit::make_llama(target_config(), std::move(weights), kit::gathered_attention_ops(),
+                         std::move(linear));
+}
+
+const std::vector<Tensor<float>>& target_logits() {
+  static const std::vector<Tensor<float>> kLogits = kit::all_logits(*make_model(target_weights()), texts());
+  return kLogits;
+}
+
+}  // namespace
+
+const kit::ModelConfig& target_config() {
+  static const kit::ModelConfig kConfig = kit::load_config(kit::testing::models_dir() / "target");
+  return kConfig;
+}
+
+SharedWeights target_weights() {
+  static const SharedWeights kWeights = std::make_shared<const LlamaWeights>(
+      kit::load_llama_weights(kit::testing::models_dir() / "target", target_config()));
+  return kWeights;
+}
+
+SharedWeights target_with_outliers() {
+  static const SharedWeights kWeights = [] {
+    kit::Rng rng = kit::testing::make_rng(4001);
+    return std::make_shared<const LlamaWeights>(
+        kit::with_outliers(*target_weights(), kOutlierChannels, kOutlierFactor, rng));
+  }();
+  return kWeights;
+}
+
+SharedWeights with_weights(const LlamaWeights& weights, const QuantizeWeight& quantize) {
+  auto changed = std::make_shared<LlamaWeights>(weights);
+  for (const LinearId id : kit::linears_of(target_config())) {
+    Tensor<float>& w = kit::weight_of(*changed, id);
+    Tensor<float> quantized = quantize(id, w);
+    KIT_CHECK(quantized.shape() == w.shape(), "{}: {} instead of {}", id.to_string(),
+              quantized.shape().to_string(), w.shape().to_string());
+    w = std::move(quantized);
+  }
+  return changed;
+}
+
+ModelQuality quality(SharedWeights weights, kit::LinearOp linear, int n_texts) {
+  KIT_CHECK(n_texts >= 1 && n_texts <= kTexts, "{} texts of {}", n_texts, kTexts);
+  const auto model = make_model(std::move(weights), std::move(linear));
+  const kit::TokenSequences some(texts().begin(), texts().begin() + n_texts);
+  const std::vector<Tensor<float>> reference(target_logits().begin(), target_logits().begin() + n_texts);
+  return kit::model_quality(some, reference, kit::all_logits(*model, some));
+}
+
+ModelQuality quality_with_cache(
+    const std::function<std::unique_ptr<KvCache>(const KvCacheConfig&)>& make_cache) {
+  const auto model = make_model(target_weights());
+  std::vector<Tensor<float>> logits;
+  for (const std::vector<int>& text : texts()) {
+    const auto cache = make_cache(target_config().kv_cache_config(kTokens));
+    logits.push_back(model->forward(text, *cache, kit::Logits::kAll));
+  }
+  return kit::model_quality(texts(), target_logits(), logits);
+}
+
+void calibrate(const SharedWeights& weights, std::uint64_t seed, const OnInput& on_input) {
+  kit::Rng rng(kit::testing::seed(), 4100 + seed);
+  const kit::TokenSequences sampled =
+      kit::sample_texts(target_config(), target_weights(), kCalibrationTexts, kCalibrationTokens, rng);
+  const std::vector<LinearId> ids = kit::linears_of(target_config());
+  std::vector<Tensor<float>> inputs(ids.size());
+  std::int64_t first_row = 0;
+  const auto record = [&](LinearId id, TensorView<const float> x, TensorView<const float> w,
+                          TensorView<float> y) {
+    Tensor<float>& input = inputs[static_cast<std::size_t>(id.index())];
+    if (input.size() == 0) input = Tensor<float>({kCalibrationTexts * kCalibrationTokens, x.dim(1)});
+    std::copy(x.span().begin(), x.span().end(), input.data() + first_row * x.dim(1));
+    kit::linear(x, w, y);
+  };
+  const auto model = make_model(weights, record);
+  for (const std::vector<int>& text : sampled) {
+    (void)model->forward(text);
+    first_row += kCalibrationTokens;
+  }
+  for (const LinearId id : ids) on_input(id, inputs[static_cast<std::size_t>(id.index())]);
+}
+
+}  // namespace lab04_tests

@@ -26,7 +26,10 @@ std::shared_ptr<const kit::LlamaWeights> with_weights(const kit::LlamaWeights& w
                                                       const QuantizeWeight& quantize);
 
 /// KL per token and more, of a model with these weights against the target, over texts that the target wrote.
-kit::ModelQuality quality(std::shared_ptr<const kit::LlamaWeights> weights, kit::LinearOp linear = {});
+/// `n_texts` of them (16 at most) is for pictures, where a bar asks for all.
+inline constexpr int kTexts = 16;
+kit::ModelQuality quality(std::shared_ptr<const kit::LlamaWeights> weights, kit::LinearOp linear = {},
+                          int n_texts = kTexts);
 /// The same with a cache of `make_cache` between attention and its keys and values.
 kit::ModelQuality quality_with_cache(
     const std::function<std::unique_ptr<kit::KvCache>(const kit::KvCacheConfig&)>& make_cache);
