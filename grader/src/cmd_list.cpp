@@ -29,6 +29,7 @@ Json lab_json(const Rubric& lab) {
                              {"max_points", task.points},
                              {"open", task.open},
                              {"tests", task.tests}});
+    if (task.stretch) json["tasks"].back()["stretch"] = true;
   }
   for (const RubricMilestone& milestone : lab.milestones) {
     json["milestones"].push_back({{"id", milestone.id},

@@ -27,16 +27,19 @@ void append_badge(xml_node parent, Verdict verdict) {
   append_element(parent, "span", "badge " + std::string(verdict_name(verdict)), words(verdict));
 }
 
-void append_points(xml_node parent, const std::string& points, int max_points) {
+void append_points(xml_node parent, const std::string& points, int max_points, bool stretch = false) {
   xml_node node = append_element(parent, "span", "points");
   append_element(node, "b", "", points);
-  append_text(node, fmt::format(" / {}", max_points));
+  append_text(node, fmt::format(" / {}{}", stretch ? "+" : "", max_points));
 }
 
 /// Undecided points are no 0.
 template <typename Part>
 void append_points(xml_node parent, const Part& part) {
-  append_points(parent, undecided(part.verdict) ? "?" : std::to_string(part.points), part.max_points);
+  bool stretch = false;
+  if constexpr (requires { part.stretch; }) stretch = part.stretch;
+  append_points(parent, undecided(part.verdict) ? "?" : std::to_string(part.points), part.max_points,
+                stretch);
 }
 
 void append_header(xml_node main, const Results& results) {

@@ -22,7 +22,7 @@ int Results::score() const {
 
 int Results::max_score() const {
   int total = 0;
-  for (const TaskResult& task : tasks) total += task.max_points;
+  for (const TaskResult& task : tasks) total += task.stretch ? 0 : task.max_points;
   for (const MilestoneResult& milestone : milestones) total += milestone.max_points;
   return total;
 }

@@ -74,6 +74,7 @@ Json task_json(const TaskResult& task) {
                {"max_points", task.max_points},
                {"verdict", verdict_name(task.verdict)},
                {"tests", tests}};
+  if (task.stretch) json["stretch"] = true;
   if (task.figure) json["series"] = series_json(*task.figure);
   return json;
 }

@@ -61,6 +61,7 @@ RubricTask read_task(RubricReader reader) {
   task.number = reader.positive("number");
   task.title = reader.text("title");
   task.points = reader.positive("points");
+  task.stretch = reader.flag("stretch");
   task.open = reader.text("open");
   task.tests = reader.texts("tests");
   task.alone = reader.flag("alone");
@@ -134,7 +135,7 @@ bool is_named(const Rubric& lab, const std::string& name) {
 
 int Rubric::max_points() const {
   int total = 0;
-  for (const RubricTask& task : tasks) total += task.points;
+  for (const RubricTask& task : tasks) total += task.stretch ? 0 : task.points;
   for (const RubricMilestone& milestone : milestones) total += milestone.points;
   return total;
 }

@@ -72,6 +72,7 @@ void collect(const std::vector<Rubric>& labs, std::vector<TestResult> tests, con
       result.open = task.open;
       result.chapter = lab.chapter;
       result.max_points = task.points;
+      result.stretch = task.stretch;
       for (const std::string& test : task.tests) result.tests.push_back(source.take(lab, test));
       settle(result);
       if (task.figure) {

@@ -60,16 +60,17 @@ std::string title_cell(std::string_view text) {
 }
 
 template <typename Points>
-std::string points_cell(const Points& points, int max_points) {
-  return fmt::format("{:>4} / {}", points, max_points);
+std::string points_cell(const Points& points, int max_points, bool stretch = false) {
+  return fmt::format("{:>4} / {}{}", points, stretch ? "+" : "", max_points);
 }
 
 std::string row(std::string_view number, std::string_view title, Verdict verdict, int points, int max_points,
-                const Paint& paint) {
-  return fmt::format("  {:>2}  {} {} {}\n", number, title_cell(title),
-                     paint.verdict(pad(verdict_name(verdict), kVerdictWidth), verdict),
-                     // Undecided points are no 0.
-                     undecided(verdict) ? points_cell("?", max_points) : points_cell(points, max_points));
+                bool stretch, const Paint& paint) {
+  return fmt::format(
+      "  {:>2}  {} {} {}\n", number, title_cell(title),
+      paint.verdict(pad(verdict_name(verdict), kVerdictWidth), verdict),
+      // Undecided points are no 0.
+      undecided(verdict) ? points_cell("?", max_points, stretch) : points_cell(points, max_points, stretch));
 }
 
 /// What a test or the compiler said. In a record each line is marked, or it could pass for the grader's own.
@@ -103,11 +104,13 @@ std::string lab_rows(const Results& results, const LabInfo& lab, const Paint& pa
   std::string text = fmt::format("\n{}  {}\n", paint.bold(lab.id), lab.title);
   for (const TaskResult& task : results.tasks) {
     if (task.lab != lab.id) continue;
-    text += row(std::to_string(task.number), task.title, task.verdict, task.points, task.max_points, paint);
+    text += row(std::to_string(task.number), task.title, task.verdict, task.points, task.max_points,
+                task.stretch, paint);
   }
   for (const MilestoneResult& milestone : results.milestones) {
     if (milestone.lab != lab.id) continue;
-    text += row("M", milestone.title, milestone.verdict, milestone.points, milestone.max_points, paint);
+    text +=
+        row("M", milestone.title, milestone.verdict, milestone.points, milestone.max_points, false, paint);
     if (milestone.value && milestone.threshold) {
       text +=
           paint.faint(fmt::format("      measured {} {}, the bar is {}\n", format_number(*milestone.value),
@@ -220,8 +223,8 @@ std::string labs_table(const std::vector<Rubric>& labs, bool color) {
     text += fmt::format("{}  {}   {} points   {}   {}\n", paint.bold(lab.id), lab.title, lab.max_points(),
                         lab.folder, lab.chapter);
     for (const RubricTask& task : lab.tasks) {
-      text += fmt::format("  {:>2}  {} {:>3}   {}\n", task.number, title_cell(task.title), task.points,
-                          task.open);
+      text += fmt::format("  {:>2}  {} {:>3}   {}\n", task.number, title_cell(task.title),
+                          fmt::format("{}{}", task.stretch ? "+" : "", task.points), task.open);
       for (const std::string& test : task.tests) text += paint.faint(fmt::format("        {}\n", test));
     }
     for (const RubricMilestone& milestone : lab.milestones) {

@@ -5,6 +5,7 @@
 #include <limits>
 #include <nlohmann/json.hpp>
 
+#include "grader/table.h"
 #include "sample_results.h"
 
 namespace {
@@ -37,6 +38,16 @@ TEST(Results, PointsAreAllOrNothing) {
   ASSERT_NE(results.tasks[1].reason(), nullptr);
   EXPECT_EQ(results.tasks[1].reason()->name, "KvCache.Fails");
   EXPECT_EQ(results.tasks[0].reason(), nullptr);
+}
+
+TEST(Results, StretchPointsComeOnTop) {
+  grader::Results results = grader_tests::sample_results();
+  EXPECT_FALSE(grader::to_json(results)["tasks"][0].contains("stretch"));
+  results.tasks[0].stretch = true;
+  EXPECT_EQ(results.score(), 25);
+  EXPECT_EQ(results.max_score(), 30);
+  EXPECT_EQ(grader::to_json(results)["tasks"][0]["stretch"], true);
+  EXPECT_NE(grader::results_table(results, false).find("15 / +15"), std::string::npos);
 }
 
 TEST(Results, UndecidedPointsAreCountedApart) {

@@ -69,6 +69,15 @@ class RubricTest : public ::testing::Test {
   grader::ScratchFolder folder_{std::filesystem::temp_directory_path()};
 };
 
+TEST_F(RubricTest, StretchTasksAreNoPartOfTheFullScore) {
+  std::string text = kGood;
+  const std::string points = "points = 15";
+  text.replace(text.find(points), points.size(), points + "\nstretch = true");
+  const grader::Rubric rubric = load(text);
+  EXPECT_EQ(rubric.max_points(), 15);
+  EXPECT_EQ(load(kGood).max_points(), 30);
+}
+
 TEST_F(RubricTest, FiguresAndFlagsAreChecked) {
   EXPECT_NE(complaint("unit = \"tokens\"", "unit = \"tokens\"\nalone = 1")
                 .find("key 'alone' must be true or false"),

@@ -44,6 +44,7 @@ struct TaskResult {
   Verdict verdict = Verdict::kInfrastructureError;
   std::vector<TestResult> tests;
   std::optional<Figure> figure = {};
+  bool stretch = false;  ///< points on top: they are in score() and not in max_score()
 
   /// The test whose message explains the verdict: the first whose verdict is the task's own. Null when all
   /// passed.
@@ -95,7 +96,7 @@ struct Results {
 
   int score() const;
   int max_score() const;
-  /// Points of tasks and milestones whose verdict is undecided(); they are in max_score() and not in score().
+  /// Points of tasks and milestones whose verdict is undecided(); they are not in score().
   int undecided_points() const;
   bool has_infrastructure_error() const;
 };

@@ -50,7 +50,8 @@ struct RubricTask {
   int number = 0;
   std::string title;
   int points = 0;
-  std::string open;  ///< file to open first, from the root of the tree
+  bool stretch = false;  ///< points beyond the lab's full score
+  std::string open;      ///< file to open first, from the root of the tree
   std::vector<std::string> tests;
   bool alone = false;  ///< the tests measure time: nothing else runs beside them
   std::optional<RubricFigure> figure;
@@ -77,6 +78,7 @@ struct Rubric {
   std::vector<RubricTask> tasks;
   std::vector<RubricMilestone> milestones;
 
+  /// The full score: all tasks and milestones but stretch tasks.
   int max_points() const;
 };
 
