@@ -23,6 +23,7 @@ void add_gpu_command(CLI::App& app, Context& context);
 void add_kernel_command(CLI::App& app, Context& context);
 void add_plan_command(CLI::App& app, Context& context);
 void add_record_command(CLI::App& app, Context& context);
+void add_quantize_command(CLI::App& app, Context& context);
 void add_serve_command(CLI::App& app, Context& context);
 
 }  // namespace grader
