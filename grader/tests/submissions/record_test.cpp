@@ -271,9 +271,9 @@ class RecordedSubmission : public Record, public ::testing::WithParamInterface<G
 TEST_P(RecordedSubmission, EarnsWhatItEarnsInPractice) {
   if (GetParam().is_long && std::getenv("KIT_ALL_SUBMISSIONS") == nullptr)
     GTEST_SKIP() << "graded by submissions_tests; here, too, in ./kit test --long (KIT_ALL_SUBMISSIONS=1)";
-  // Half of them take four minutes on two cores.
+  // All of them take longer than a short run has.
   if (!grader_tests::has_its_turn(GetParam().place))
-    GTEST_SKIP() << "its turn is tomorrow; in ./kit test --long (KIT_ALL_SUBMISSIONS=1) it is every day's";
+    GTEST_SKIP() << "its turn is another day; in ./kit test --long (KIT_ALL_SUBMISSIONS=1) it is every day's";
   const grader::Results results = record(GetParam().lab, GetParam().members);
   const std::string said = messages(results);
   EXPECT_EQ(results.mode, "record");
