@@ -189,7 +189,8 @@ __global__ void bits_kernel(const int* in, int* out, int n) {
                               __float_as_int(__int2float_rn(in[i])),
                               __float2int_rn(eighths),
                               __float2int_rd(eighths),
-                              __float2int_ru(eighths)};
+                              __float2int_ru(eighths),
+                              static_cast<int>(__byte_perm(x, 0xddccbbaaU, 0x7240U))};
   for (int k = 0; k < kBits; ++k) out[k * n + i] = results[k];
 }
 

@@ -53,9 +53,9 @@ inline constexpr int kFastMath = 12;
 /// out: [kFastMath, n] = __expf, __logf, __log2f, __sinf, __cosf, __powf(x, 1.5), __fdividef(1, x), rsqrtf,
 /// __frcp_rn, fmaf(x, x, 1), tanhf, __saturatef(x - 1), of positive x.
 void fast_math(In in, Out out);
-inline constexpr int kBits = 9;
+inline constexpr int kBits = 10;
 /// out: [kBits, n] = popc, clz, ffs, brev, umulhi(x, 2^31 + 12345), the bits of float(x), and of x / 8
-/// rounded to nearest even, down, up.
+/// rounded to nearest even, down, up; byte_perm(x, 0xddccbbaa, 0x7240).
 void bits(Ints in, OutInts out);
 
 /// Each thread block turns its 256 elements round, through dynamic shared memory. n: a multiple of 256.

@@ -336,7 +336,8 @@ KIT_CUDA_TEST(CudaLanguage, BitFunctionsCountBits) {
                                std::bit_cast<int>(static_cast<float>(values[i])),
                                static_cast<int>(std::nearbyint(eighths)),
                                static_cast<int>(std::floor(eighths)),
-                               static_cast<int>(std::ceil(eighths))};
+                               static_cast<int>(std::ceil(eighths)),
+                               std::bit_cast<int>(0xdd00aa00U | (x & 0x00ff00ffU))};
     for (std::size_t k = 0; k < expected.size(); ++k)
       EXPECT_EQ(got[k * values.size() + i], expected[k]) << "function " << k << " of " << values[i];
   }
