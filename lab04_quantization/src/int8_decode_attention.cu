@@ -5,14 +5,6 @@
 
 namespace lab04 {
 
-void append_kv_int8_cuda(kit::TensorView<const float> k, kit::TensorView<const float> v,
-                         kit::TensorView<const std::int32_t> positions, kit::TensorView<std::int8_t> k_cache,
-                         kit::TensorView<float> k_scales, kit::TensorView<std::int8_t> v_cache,
-                         kit::TensorView<float> v_scales) {
-  (void)k, (void)v, (void)positions, (void)k_cache, (void)k_scales, (void)v_cache, (void)v_scales;
-  throw kit::NotImplemented("lab04 task 14: append_kv_int8_cuda");
-}
-
 void decode_attention_int8_cuda(kit::TensorView<const float> q, kit::TensorView<const std::int8_t> k_cache,
                                 kit::TensorView<const float> k_scales,
                                 kit::TensorView<const std::int8_t> v_cache,

@@ -168,7 +168,7 @@ Tensor<float> by_groups(TensorView<const float> w, const GroupConfig& config, st
 
 void draw_groups(const std::string& name, int group_size, bool symmetric) {
   Front front(name);
-  for (const int bits : {8, 6, 4, 3, 2}) {
+  for (const int bits : {8, 4, 3, 2}) {
     front.add(*target_weights(), [&](LinearId /*id*/, TensorView<const float> w, std::int64_t& n_bytes) {
       return by_groups(w, {bits, group_size, symmetric}, n_bytes);
     });
@@ -208,7 +208,7 @@ const std::vector<Tensor<double>>& hessians() {
 
 void draw_gptq() {
   Front front("gptq");
-  for (const int bits : {8, 6, 4, 3, 2}) {
+  for (const int bits : {8, 4, 3, 2}) {
     front.add(*target_weights(), [&](LinearId id, TensorView<const float> w, std::int64_t& n_bytes) {
       const lab04::GptqResult result =
           lab04::gptq(w, hessians()[static_cast<std::size_t>(id.index())], {.grid = {bits, 64, false}});

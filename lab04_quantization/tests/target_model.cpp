@@ -41,9 +41,24 @@ std::unique_ptr<kit::Model> make_model(SharedWeights weights, kit::LinearOp line
                          std::move(linear));
 }
 
-const std::vector<Tensor<float>>& target_logits() {
-  static const std::vector<Tensor<float>> kLogits = kit::all_logits(*make_model(target_weights()), texts());
-  return kLogits;
+/// Logits of the first n_texts texts; those of more texts are added when they are asked for.
+const std::vector<Tensor<float>>& target_logits(int n_texts) {
+  static std::vector<Tensor<float>> known;
+  const auto model = make_model(target_weights());
+  for (auto i = known.size(); i < static_cast<std::size_t>(n_texts); ++i) {
+    known.push_back(model->forward(texts()[i], kit::Logits::kAll));
+  }
+  return known;
+}
+
+ModelQuality compare(int n_texts,
+                     const std::function<Tensor<float>(const std::vector<int>& text)>& logits_of) {
+  KIT_CHECK(n_texts >= 1 && n_texts <= kTexts, "{} texts of {}", n_texts, kTexts);
+  const kit::TokenSequences some(texts().begin(), texts().begin() + n_texts);
+  const std::vector<Tensor<float>>& known = target_logits(n_texts);
+  std::vector<Tensor<float>> candidate;
+  for (const std::vector<int>& text : some) candidate.push_back(logits_of(text));
+  return kit::model_quality(some, {known.begin(), known.begin() + n_texts}, candidate);
 }
 
 }  // namespace
@@ -81,22 +96,18 @@ SharedWeights with_weights(const LlamaWeights& weights, const QuantizeWeight& qu
 }
 
 ModelQuality quality(SharedWeights weights, kit::LinearOp linear, int n_texts) {
-  KIT_CHECK(n_texts >= 1 && n_texts <= kTexts, "{} texts of {}", n_texts, kTexts);
   const auto model = make_model(std::move(weights), std::move(linear));
-  const kit::TokenSequences some(texts().begin(), texts().begin() + n_texts);
-  const std::vector<Tensor<float>> reference(target_logits().begin(), target_logits().begin() + n_texts);
-  return kit::model_quality(some, reference, kit::all_logits(*model, some));
+  return compare(n_texts,
+                 [&](const std::vector<int>& text) { return model->forward(text, kit::Logits::kAll); });
 }
 
 ModelQuality quality_with_cache(
-    const std::function<std::unique_ptr<KvCache>(const KvCacheConfig&)>& make_cache) {
+    const std::function<std::unique_ptr<KvCache>(const KvCacheConfig&)>& make_cache, int n_texts) {
   const auto model = make_model(target_weights());
-  std::vector<Tensor<float>> logits;
-  for (const std::vector<int>& text : texts()) {
+  return compare(n_texts, [&](const std::vector<int>& text) {
     const auto cache = make_cache(target_config().kv_cache_config(kTokens));
-    logits.push_back(model->forward(text, *cache, kit::Logits::kAll));
-  }
-  return kit::model_quality(texts(), target_logits(), logits);
+    return model->forward(text, *cache, kit::Logits::kAll);
+  });
 }
 
 void calibrate(const SharedWeights& weights, std::uint64_t seed, const OnInput& on_input) {

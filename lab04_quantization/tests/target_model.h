@@ -32,7 +32,8 @@ kit::ModelQuality quality(std::shared_ptr<const kit::LlamaWeights> weights, kit:
                           int n_texts = kTexts);
 /// The same with a cache of `make_cache` between attention and its keys and values.
 kit::ModelQuality quality_with_cache(
-    const std::function<std::unique_ptr<kit::KvCache>(const kit::KvCacheConfig&)>& make_cache);
+    const std::function<std::unique_ptr<kit::KvCache>(const kit::KvCacheConfig&)>& make_cache,
+    int n_texts = kTexts);
 
 /// What goes into each linear while a model with these weights reads calibration text (other text than
 /// quality()'s; another for each `seed`): [n_tokens, in]. Linears that share an input are given one each.

@@ -27,7 +27,9 @@ struct AdditiveQuantized {
   std::vector<std::uint8_t> codes;  // [rows, cols / vector_dim, n_codebooks]
 };
 
-/// Fits codes and codebooks to make the layer's output error small: trace((W - Q) H (W - Q)^T).
+/// Fits codes and codebooks to make the layer's output error small: trace((W - Q) H (W - Q)^T). A start by
+/// k-means, each codebook on what those before it leave over; then n_rounds of alternation. All chance comes
+/// from rng.
 /// w: [rows, cols], hessian: [cols, cols] (task 7's; the kit gives it damped). Throws kit::Error on shapes
 /// and numbers that cannot be, a NaN or an infinity, or when vector_dim does not divide cols.
 AdditiveQuantized quantize_additive(kit::TensorView<const float> w, kit::TensorView<const double> hessian,

@@ -5,7 +5,8 @@
 #include "kit/dtype.h"
 #include "kit/tensor.h"
 
-/// Lab 04, task 14: quantization on a GPU. All views are of device memory.
+/// Lab 04, task 14: quantization on a GPU. All views are of device memory and begin at a multiple of 16 bytes
+/// (PRECOND).
 /// Source: DP4A: CUDA C++ Programming Guide, integer intrinsics; the layout of W4A16 kernels: Frantar et al.
 /// 2024, "MARLIN", section 3 (without its tensor cores).
 namespace lab04 {

@@ -26,7 +26,8 @@ struct E8Quantized {
   std::int64_t rows = 0;
   std::int64_t cols = 0;
   float scale = 1.0F;
-  std::vector<std::uint16_t> codes;        // [rows, cols / 8]; what a code means is yours to choose
+  std::vector<std::uint16_t> codes;        // [rows, cols / 8]; what a code means is yours to choose, but each
+                                           // of the 2^16 means another point
   std::vector<std::uint8_t> row_signs;     // [rows], 0 is +1 and 1 is -1
   std::vector<std::uint8_t> column_signs;  // [cols]
 };
@@ -34,8 +35,9 @@ struct E8Quantized {
 /// Incoherence: W' = H_r S_r W S_c H_c, with S random signs (one rng.below(2) for each row, then for each
 /// column), and H the orthonormal Walsh-Hadamard matrix in diagonal blocks of the largest power of two that
 /// divides the dimension. Then each 8 neighbours in a row of W' / scale become the nearest of 2^16 points
-/// that lie on E8 shifted by a constant, or on E8 itself. w: [rows, cols]. Throws kit::Error when cols is no
-/// multiple of 8, or on a NaN or an infinity.
+/// that lie on E8 shifted by a constant, or on E8 itself. Choose points and scale so that normal weights lose
+/// little. Zeros come back as zeros. w: [rows, cols]. Throws kit::Error when cols is no multiple of 8, or on
+/// a NaN or an infinity.
 E8Quantized quantize_e8(kit::TensorView<const float> w, kit::Rng& rng);
 
 /// Points from codes, times scale, and the incoherence undone. Throws kit::Error on parts that do not fit.

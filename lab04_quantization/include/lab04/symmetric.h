@@ -10,8 +10,9 @@ namespace lab04 {
 
 /// q[i] = clamp(round(x[i] / scale), -127, 127) with scale = max|x| / 127, all in float; ties round to the
 /// even integer. -128 is not used, so that the grid is the same on both sides of zero. Returns the scale,
-/// which is 1 when max|x| / 127 is less than the smallest normal float (2^-126), as for a tensor of zeros.
-/// Throws kit::Error, naming the first index, on a NaN or an infinity, and when x and q differ in length.
+/// which is 1 when max|x| / 127 is less than the smallest normal float (2^-126), as for zeros, or for
+/// nothing. Throws kit::Error, naming the first index, on a NaN or an infinity, and when x and q differ in
+/// length.
 float quantize_symmetric(std::span<const float> x, std::span<std::int8_t> q);
 
 /// x[i] = scale * q[i]. Throws kit::Error when q and x differ in length, or scale is not positive and finite.

@@ -166,8 +166,8 @@ constexpr unsigned __umulhi(unsigned a, unsigned b) {
   return static_cast<unsigned>((std::uint64_t{a} * b) >> 32);
 }
 
-/// Four of the bytes a0 a1 a2 a3 b0 b1 b2 b3, numbered from 0 and from the lowest: half byte i of the selector
-/// chooses byte i of the result; its highest bit is ignored, as CUDA's documentation has it.
+/// Four of the bytes a0 a1 a2 a3 b0 b1 b2 b3, numbered from 0 and from the lowest: half byte i of the
+/// selector chooses byte i of the result; its highest bit is ignored, as CUDA's documentation has it.
 constexpr unsigned __byte_perm(unsigned a, unsigned b, unsigned selector) {
   const std::uint64_t bytes = std::uint64_t{b} << 32 | a;
   unsigned result = 0;
