@@ -25,11 +25,11 @@ constexpr std::int64_t kCalibrationTokens = 16'384;
 constexpr std::int64_t kTokensAtOnce = 512;
 
 const kit::LlamaWeights& target() {
-  static const kit::LlamaWeights kWeights = [] {
+  static const kit::LlamaWeights weights = [] {
     const auto folder = kit::testing::models_dir() / "target";
     return kit::load_llama_weights(folder, kit::load_config(folder));
   }();
-  return kWeights;
+  return weights;
 }
 
 /// H for inputs of this width, from `n_tokens` tokens.

@@ -21,7 +21,7 @@ using kit::Tensor;
 using lab04_tests::target_weights;
 
 constexpr double kKlBar = 0.80;
-constexpr double kOutputErrorBar = 0.70;
+constexpr double kOutputErrorBar = 0.60;
 using Hessians = std::vector<Tensor<double>>;  // of all linears of the target, by LinearId::index()
 
 /// Keys and values read what queries read, and w_up what w_gate reads.
@@ -110,7 +110,7 @@ void expect_better_than_round_to_nearest(int bits) {
     return lab04_tests::reference_dequantize_groups(lab04_tests::reference_quantize_groups(w, config.grid));
   });
   // The mean of the linears' ratios. Of their sum one w_down of six is a quarter, and w_down, whose inputs
-  // have rare outliers, gains little: the sum's ratio is 0.66 to 0.68, and differs more from text to text.
+  // have rare outliers, gains little: the sum's ratio is 0.64 to 0.68, and differs more from text to text.
   double output_error_ratio = 0.0;
   for (std::size_t i = 0; i < gptq.output_errors.size(); ++i) {
     output_error_ratio += gptq.output_errors[i] / nearest.output_errors[i];
@@ -135,8 +135,9 @@ void expect_better_than_round_to_nearest(int bits) {
       output_error_ratio, kOutputErrorBar, hint);
 }
 
-// Measured over 2 seeds with 3 calibrations each, see the chapter: KL 0.46 (0.43 at 3 bits), output error
-// 0.51 (0.53).
+// Measured over 5 seeds with 3 calibrations each: KL 0.43 to 0.48 times round to nearest's (0.42 to 0.46 at 3
+// bits), outputs 0.50 to 0.53. Blocks that keep their errors for themselves reach 0.69 and 0.71 in the
+// outputs.
 TEST(GptqMilestone, FourBitsLoseLessThanRoundToNearest) {
   expect_better_than_round_to_nearest(4);
 }

@@ -180,7 +180,7 @@ std::string describe(const Table& t, std::int64_t budget) {
 
 /// `least` is the smallest sum of losses there is, or one that can be had.
 Options expect_choice(const Table& t, std::int64_t budget, double least) {
-  const Options got = lab04::choose_options(t.loss, t.bytes, budget);
+  Options got = lab04::choose_options(t.loss, t.bytes, budget);
   const bool possible = std::ssize(got) == t.n_layers() && std::all_of(got.begin(), got.end(), [&](int o) {
                           return o >= 0 && o < t.n_options();
                         });

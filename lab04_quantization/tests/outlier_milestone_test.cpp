@@ -34,23 +34,9 @@ using lab04_tests::InputMaxima;
 using lab04_tests::quality;
 using lab04_tests::target_config;
 using lab04_tests::target_weights;
+using lab04_tests::target_with_outliers;
 
 using SharedWeights = std::shared_ptr<const LlamaWeights>;
-
-// Of 256 channels. With 4, what rounding to nearest loses depends on which they are: AWQ's quotient is .38 to
-// .70. With 12 it is .18 to .33.
-constexpr int kOutlierChannels = 12;
-constexpr float kOutlierFactor = 30.0F;
-
-/// The target's function, with loud channels in the output of each norm.
-const SharedWeights& loud_model() {
-  static const SharedWeights kWeights = [] {
-    kit::Rng rng = kit::testing::make_rng(4300);
-    return std::make_shared<const LlamaWeights>(
-        kit::with_outliers(*target_weights(), kOutlierChannels, kOutlierFactor, rng));
-  }();
-  return kWeights;
-}
 
 /// A norm, and the linears that share its output.
 struct NormGroup {
@@ -137,18 +123,18 @@ TEST(OutlierMilestone, AwqLosesLessThanRoundToNearest) {
   constexpr double kBar = 0.65;
   const lab04::GroupConfig grid{.bits = 4, .group_size = 64, .symmetric = true};
   std::map<int, Tensor<float>> inputs;  // by LinearId::index()
-  lab04_tests::calibrate(loud_model(), 1, [&](LinearId id, TensorView<const float> x) {
+  lab04_tests::calibrate(target_with_outliers(), 1, [&](LinearId id, TensorView<const float> x) {
     if (id.kind == LinearKind::kQuery || id.kind == LinearKind::kGate) {
       inputs[id.index()] = every_nth_row(x, kSearchRows);
     }
   });
-  const SharedWeights folded =
-      with_folded_norms(*loud_model(), [&](LinearId first, std::span<float> gain, TensorView<float> w) {
+  const SharedWeights folded = with_folded_norms(
+      *target_with_outliers(), [&](LinearId first, std::span<float> gain, TensorView<float> w) {
         const lab04::AwqScales found = lab04::search_awq_scales(inputs.at(first.index()), w, grid);
         lab04::fold_into_norm(found.scales, gain, w);
       });
   ASSERT_TRUE(same_function(folded));
-  const ModelQuality rtn = quality(quantized_to_nearest(*loud_model(), grid), {}, kTextsForAwq);
+  const ModelQuality rtn = quality(quantized_to_nearest(*target_with_outliers(), grid), {}, kTextsForAwq);
   const ModelQuality awq = quality(quantized_to_nearest(*folded, grid), {}, kTextsForAwq);
   const double ratio = awq.kl / rtn.kl;
   EXPECT_TRUE(ratio <= kBar) << fmt::format(
@@ -183,8 +169,8 @@ InputMaxima folded_maxima(InputMaxima maxima, const LlamaWeights& before, const 
 
 TEST(OutlierMilestone, SmoothQuantMakesW8A8Usable) {
   constexpr double kBar = 0.20;
-  const LlamaWeights& plain = *loud_model();
-  const InputMaxima maxima = lab04_tests::input_maxima(loud_model(), 1);
+  const LlamaWeights& plain = *target_with_outliers();
+  const InputMaxima maxima = lab04_tests::input_maxima(target_with_outliers(), 1);
   const SharedWeights smoothed =
       with_folded_norms(plain, [&](LinearId first, std::span<float> gain, TensorView<float> w) {
         (void)lab04::smooth(maxima[static_cast<std::size_t>(first.index())], kAlpha, gain, w);
@@ -193,7 +179,7 @@ TEST(OutlierMilestone, SmoothQuantMakesW8A8Usable) {
   const InputMaxima smoothed_maxima = folded_maxima(maxima, plain, *smoothed);
   const auto quotient = [&](ActivationScale how, const char* name) {
     const ModelQuality without =
-        quality(loud_model(), lab04_tests::w8a8_linears(plain, how, maxima), kTextsForW8A8);
+        quality(target_with_outliers(), lab04_tests::w8a8_linears(plain, how, maxima), kTextsForW8A8);
     const ModelQuality with =
         quality(smoothed, lab04_tests::w8a8_linears(*smoothed, how, smoothed_maxima), kTextsForW8A8);
     const double ratio = with.kl / without.kl;

@@ -25,15 +25,17 @@ constexpr int kTokens = 192;
 // 3,072 rows of calibration inputs, almost five times what the widest linear has inputs.
 constexpr int kCalibrationTexts = 16;
 constexpr int kCalibrationTokens = 192;
-constexpr int kOutlierChannels = 4;
+// With 4 channels AWQ's gain is 0.38 to 0.70 of rounding's KL, whichever they are; with 12 it is 0.18 to
+// 0.35.
+constexpr int kOutlierChannels = 12;
 constexpr float kOutlierFactor = 30.0F;
 
 const kit::TokenSequences& texts() {
-  static const kit::TokenSequences kSampled = [] {
+  static const kit::TokenSequences sampled = [] {
     kit::Rng rng = kit::testing::make_rng(4000);
     return kit::sample_texts(target_config(), target_weights(), kTexts, kTokens, rng);
   }();
-  return kSampled;
+  return sampled;
 }
 
 std::unique_ptr<kit::Model> make_model(SharedWeights weights, kit::LinearOp linear = {}) {
@@ -64,23 +66,23 @@ ModelQuality compare(int n_texts,
 }  // namespace
 
 const kit::ModelConfig& target_config() {
-  static const kit::ModelConfig kConfig = kit::load_config(kit::testing::models_dir() / "target");
-  return kConfig;
+  static const kit::ModelConfig config = kit::load_config(kit::testing::models_dir() / "target");
+  return config;
 }
 
 SharedWeights target_weights() {
-  static const SharedWeights kWeights = std::make_shared<const LlamaWeights>(
+  static const SharedWeights weights = std::make_shared<const LlamaWeights>(
       kit::load_llama_weights(kit::testing::models_dir() / "target", target_config()));
-  return kWeights;
+  return weights;
 }
 
 SharedWeights target_with_outliers() {
-  static const SharedWeights kWeights = [] {
+  static const SharedWeights weights = [] {
     kit::Rng rng = kit::testing::make_rng(4001);
     return std::make_shared<const LlamaWeights>(
         kit::with_outliers(*target_weights(), kOutlierChannels, kOutlierFactor, rng));
   }();
-  return kWeights;
+  return weights;
 }
 
 SharedWeights with_weights(const LlamaWeights& weights, const QuantizeWeight& quantize) {

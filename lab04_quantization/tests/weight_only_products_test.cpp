@@ -18,7 +18,6 @@ using kit::testing::make_rng;
 using kit::testing::matches;
 using kit::testing::random_tensor;
 using kit::testing::throws_error;
-using lab04::GroupConfig;
 using lab04::GroupQuantized;
 using lab04_tests::Int8Matrix;
 using lab04_tests::reference_codes;
