@@ -4,6 +4,7 @@
 #include <span>
 #include <vector>
 
+#include "kit/aligned_vector.h"
 #include "kit/dtype.h"
 #include "kit/tensor.h"
 
@@ -28,9 +29,9 @@ struct GroupQuantized {
   GroupConfig config;
   std::int64_t rows = 0;
   std::int64_t cols = 0;
-  std::vector<std::uint8_t> codes;        // [rows, row_bytes()]
-  std::vector<kit::Half> scales;          // [rows, n_groups]
-  std::vector<std::uint8_t> zero_points;  // [rows, n_groups]; empty when symmetric
+  kit::AlignedVector<std::uint8_t> codes;  // [rows, row_bytes()]; aligned, since products stream through it
+  std::vector<kit::Half> scales;           // [rows, n_groups]
+  std::vector<std::uint8_t> zero_points;   // [rows, n_groups]; empty when symmetric
 
   std::int64_t row_bytes() const { return (cols * config.bits + 7) / 8; }
   std::int64_t n_groups() const {

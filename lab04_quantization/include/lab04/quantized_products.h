@@ -7,7 +7,8 @@
 #include "lab04/group_quantization.h"
 
 /// Lab 04, task 6: products with quantized weights. "W4A16" says what is stored: weights in 4 bits,
-/// activations in floating point (16 bits on a GPU, float here).
+/// activations in 16 bits: x may be rounded to 16-bit integers with a scale for each 128 inputs (their
+/// largest magnitude / 32767), or taken as the float that it is.
 namespace lab04 {
 
 /// y[o] = scales[o] * sum over i of w(o, i) x[i], in float. Weights become floats in registers and are never
