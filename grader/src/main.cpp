@@ -37,7 +37,8 @@ int run(const grader::Context& context) {
 
 int main(int argc, char** argv) {
   CLI::App app(
-      "Memory Wall Labs: grade the labs, list them, check the machine, tell stories, serve, quantize, plan memory",
+      "Memory Wall Labs: grade the labs, list them, check the machine, tell stories, serve, quantize, plan "
+      "memory",
       "grader");
   grader::Context context;
   // KIT_ROOT and KIT_BUILD_DIR are how ./kit tells where it works; --root is for tests.

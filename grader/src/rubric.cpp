@@ -65,6 +65,7 @@ RubricTask read_task(RubricReader reader) {
   task.open = reader.text("open");
   task.tests = reader.texts("tests");
   task.alone = reader.flag("alone");
+  task.slow = reader.flag("slow");
   if (std::optional<RubricReader> figure = reader.table_if("figure")) {
     task.figure = read_figure(*figure);
     task.figure->test = figure->text("test");
@@ -87,6 +88,7 @@ RubricMilestone read_milestone(RubricReader reader) {
   milestone.value_key = reader.text("value_key");
   milestone.threshold_key = reader.text("threshold_key");
   milestone.alone = reader.flag("alone");
+  milestone.slow = reader.flag("slow");
   if (std::optional<RubricReader> figure = reader.table_if("figure")) {
     milestone.figure = read_figure(*figure);
     figure->refuse_unknown_keys();

@@ -91,6 +91,10 @@ class TestRun {
     command.limits = options_.limits;
     // What measures a machine keeps every core busy, and CPU time is counted over all of them.
     if (job.alone) command.limits.cpu_seconds *= usable_cores();
+    if (job.slow) {
+      command.limits.cpu_seconds *= kSlowFactor;
+      command.limits.wall_seconds *= kSlowFactor;
+    }
     if (!job.worker.empty()) {
       return settle_checked(job, report, run_with_worker(command, job.worker, *options_.sandbox),
                             command.limits);

@@ -43,17 +43,18 @@ std::vector<TestJob> list_jobs(const std::vector<Rubric>& labs, const BuildFailu
   for (const Rubric& lab : labs) {
     if (failures.contains(lab.id)) continue;
     TestJob job = program(lab);
-    const auto add = [&](const std::string& test, const std::string& part, bool alone) {
+    const auto add = [&](const std::string& test, const std::string& part, bool alone, bool slow) {
       job.name = test;
       job.group = lab.id + "." + part;
       job.alone = alone;
+      job.slow = slow;
       jobs.push_back(job);
     };
     for (const RubricTask& task : lab.tasks) {
-      for (const std::string& test : task.tests) add(test, task.id, task.alone);
+      for (const std::string& test : task.tests) add(test, task.id, task.alone, task.slow);
     }
     for (const RubricMilestone& milestone : lab.milestones)
-      add(milestone.test, milestone.id, milestone.alone);
+      add(milestone.test, milestone.id, milestone.alone, milestone.slow);
   }
   return jobs;
 }

@@ -69,6 +69,15 @@ class RubricTest : public ::testing::Test {
   grader::ScratchFolder folder_{std::filesystem::temp_directory_path()};
 };
 
+TEST_F(RubricTest, TasksAndMilestonesMayBeSlow) {
+  std::string text = kGood;
+  const std::string of_milestone = "unit = \"tokens\"";
+  text.replace(text.find(of_milestone), of_milestone.size(), of_milestone + "\nslow = true");
+  const grader::Rubric rubric = load(text);
+  EXPECT_FALSE(rubric.tasks.at(0).slow);
+  EXPECT_TRUE(rubric.milestones.at(0).slow);
+}
+
 TEST_F(RubricTest, StretchTasksAreNoPartOfTheFullScore) {
   std::string text = kGood;
   const std::string points = "points = 15";

@@ -54,6 +54,7 @@ struct RubricTask {
   std::string open;      ///< file to open first, from the root of the tree
   std::vector<std::string> tests;
   bool alone = false;  ///< the tests measure time: nothing else runs beside them
+  bool slow = false;   ///< the tests run a model many times, and may take kSlowFactor times the usual limits
   std::optional<RubricFigure> figure;
 };
 
@@ -67,6 +68,7 @@ struct RubricMilestone {
   std::string value_key;      ///< property of the test that holds the measured value
   std::string threshold_key;  ///< property that holds what the value is held against
   bool alone = false;         ///< the test measures time: nothing else runs beside it
+  bool slow = false;          ///< as a task's
   std::optional<RubricFigure> figure;
 };
 

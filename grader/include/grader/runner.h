@@ -16,6 +16,8 @@ namespace grader {
 /// MiB. Sanitizers reserve terabytes of address space, so there is no memory limit with them.
 Limits test_limits(bool has_sanitizers);
 
+inline constexpr int kSlowFactor = 4;
+
 /// One test to run. Jobs of one `group` (a task) share the patience for tests that run out of time.
 struct TestJob {
   std::filesystem::path binary;
@@ -24,6 +26,8 @@ struct TestJob {
   /// It measures time: it runs when all others are done and nothing runs beside it, and may use its CPU time
   /// on every core.
   bool alone = false;
+  /// It runs a model many times: kSlowFactor times the limits of time.
+  bool slow = false;
   /// In the run of record: the program with the student's code. `binary` is then the checker.
   std::filesystem::path worker = {};
 };
