@@ -22,8 +22,10 @@ constexpr double kLeft = 78;
 constexpr double kRight = 700;  // room behind it for the value at each line's end
 constexpr double kTop = 84;     // title and legend above
 constexpr double kBottom = 370;
+constexpr double kLegendRow = 22;
 // Told apart by readers who do not see red and green apart, and by their dashes in print.
-constexpr std::array<const char*, 4> kColors = {"#1a56b0", "#c2410c", "#0f766e", "#7c3aed"};
+constexpr std::array<const char*, 6> kColors = {"#1a56b0", "#c2410c", "#0f766e",
+                                                "#7c3aed", "#a16207", "#be185d"};
 constexpr std::array<const char*, 4> kDashes = {"none", "8 4", "2 3", "10 3 2 3"};
 
 /// Data to picture along one axis, from the first tick to the last.
@@ -141,27 +143,49 @@ void append_line(pugi::xml_node svg, const Line& line, const Axes& axes, std::si
 }
 
 /// One entry a line, side by side under the title.
-void append_legend(pugi::xml_node svg, const std::vector<Line>& lines) {
+std::string legend_text(const Line& line) {
+  return line.formula.empty() ? line.label : line.label + "  " + line.formula;
+}
+
+/// Where each line's entry stands: left edge and row.
+struct LegendPlace {
   double x = kLeft;
+  int row = 0;
+};
+
+/// Entries that do not fit beside the others begin another row.
+std::vector<LegendPlace> legend_places(const std::vector<Line>& lines) {
+  constexpr double kMeanCharacterWidth = 7.2;
+  std::vector<LegendPlace> places;
+  LegendPlace next;
+  for (const Line& line : lines) {
+    const double width = 36 + static_cast<double>(display_width(legend_text(line))) * kMeanCharacterWidth;
+    if (next.x > kLeft && next.x + width > kWidth) next = {kLeft, next.row + 1};
+    places.push_back(next);
+    next.x += width + 26;
+  }
+  return places;
+}
+
+void append_legend(pugi::xml_node svg, const std::vector<Line>& lines,
+                   const std::vector<LegendPlace>& places) {
   for (std::size_t i = 0; i < lines.size(); ++i) {
     const char* color = kColors.at(i % kColors.size());
+    const double x = places[i].x;
+    const double y = 54 + kLegendRow * places[i].row;
     if (lines[i].style == LineStyle::kPoints) {
-      append_dot(svg, x + 14, 54, color);
+      append_dot(svg, x + 14, y, color);
     } else {
-      append_rule(svg, x, 54, x + 28, 54, color, "2.5", kDashes.at(i % kDashes.size()));
+      append_rule(svg, x, y, x + 28, y, color, "2.5", kDashes.at(i % kDashes.size()));
     }
-    pugi::xml_node text = append_label(svg, x + 36, 58.5, "start", lines[i].label, kInk);
-    std::string whole = lines[i].label;
+    pugi::xml_node text = append_label(svg, x + 36, y + 4.5, "start", lines[i].label, kInk);
     if (!lines[i].formula.empty()) {
       pugi::xml_node formula = text.append_child("tspan");
       set(formula, "fill", kMuted);
       set(formula, "font-style", "italic");
       set(formula, "dx", "8");  // spaces at the beginning of an element do not show
       append_text(formula, lines[i].formula);
-      whole += "  " + lines[i].formula;
     }
-    constexpr double kMeanCharacterWidth = 7.2;
-    x += 36 + static_cast<double>(display_width(whole)) * kMeanCharacterWidth + 26;
   }
 }
 
@@ -233,16 +257,23 @@ namespace {
 
 void append_chart(pugi::xml_node parent, const LineChart& chart) {
   const std::vector<Line> lines = drawable(chart);
-  pugi::xml_node svg = append_svg(parent, chart.title, "", {kWidth, kHeight});
+  const std::vector<LegendPlace> legend = legend_places(lines);
+  const double more_rows = legend.empty() ? 0.0 : kLegendRow * legend.back().row;
+  pugi::xml_node svg = append_svg(parent, chart.title, "", {kWidth, kHeight + more_rows});
   pugi::xml_node title = append_label(svg, kLeft, 28, "start", chart.title, kInk, "16");
   set(title, "font-weight", "600");
   if (lines.empty()) return;
   const Axes axes{make_axis(lines, &Line::xs, chart.x_scale, 8, kLeft, kRight),
                   make_axis(lines, &Line::ys, chart.y_scale, 5, kBottom, kTop)};
-  append_axes(svg, chart, axes);
+  pugi::xml_node plot = svg;
+  if (more_rows > 0) {
+    plot = svg.append_child("g");
+    set(plot, "transform", fmt::format("translate(0 {})", more_rows));
+  }
+  append_axes(plot, chart, axes);
   const std::vector<End> ends = ends_of(lines, axes);
-  for (std::size_t i = 0; i < lines.size(); ++i) append_line(svg, lines[i], axes, i, ends);
-  append_legend(svg, lines);
+  for (std::size_t i = 0; i < lines.size(); ++i) append_line(plot, lines[i], axes, i, ends);
+  append_legend(svg, lines, legend);
 }
 
 }  // namespace

@@ -1,8 +1,10 @@
+#include <fmt/format.h>
 #include <gtest/gtest.h>
 
 #include <limits>
 #include <nlohmann/json.hpp>
 #include <pugixml.hpp>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -135,6 +137,23 @@ TEST(Figure, LogAxesAndPoints) {
   // Decades are equally far apart: the roof's first two points and its ridge.
   EXPECT_STREQ(document.select_node("//polyline").node().attribute("points").value(),
                "78.0,370.0 389.0,84.0 700.0,84.0");
+}
+
+TEST(Figure, LegendsThatAreTooWideTakeMoreRows) {
+  grader::LineChart chart{"wide", "x", "y", {}};
+  for (int i = 0; i < 6; ++i) {
+    chart.lines.push_back({fmt::format("line {} with quite a long name", i), "", {0, 1}, {0, 1.0 + i}});
+  }
+  const pugi::xml_document document = parse(grader::figure_svg(chart));
+  std::set<std::string> rows;
+  for (const auto& found : document.select_nodes("/svg/text[contains(., 'quite a long name')]")) {
+    rows.insert(found.node().attribute("y").value());
+    EXPECT_LT(found.node().attribute("x").as_double(), 560.0) << found.node().text().get();
+  }
+  EXPECT_EQ(rows.size(), 3U);
+  // The plot makes room for them.
+  EXPECT_STREQ(document.select_node("/svg/g").node().attribute("transform").value(), "translate(0 44)");
+  EXPECT_EQ(document.child("svg").attribute("height").as_double(), 474.0);
 }
 
 grader::Timeline sample_timeline() {

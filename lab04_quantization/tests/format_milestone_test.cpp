@@ -203,8 +203,8 @@ TEST(FormatMilestone, Int8CacheKeepsTheModel) {
   const auto bits = [](int code_bits, int floats_in_a_group) {
     return code_bits + 32.0 * floats_in_a_group / kGroup;
   };
-  kit::testing::record_series("per_token_bits", std::vector{bits(8, 1), bits(4, 2), bits(2, 2)});
-  kit::testing::record_series("per_token_kl", std::vector{int8.kl, int4.kl, two_bits.kl});
+  kit::testing::record_series("per_token_bits", std::vector{bits(2, 2), bits(4, 2), bits(8, 1)});
+  kit::testing::record_series("per_token_kl", std::vector{two_bits.kl, int4.kl, int8.kl});
   kit::testing::record_series("kivi_bits", std::vector{bits(2, 2)});
   kit::testing::record_series("kivi_kl", std::vector{kivi.kl});
 }

@@ -1,7 +1,6 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
-#include <array>
 #include <cmath>
 #include <functional>
 #include <map>
@@ -30,51 +29,15 @@ using kit::Tensor;
 using kit::TensorView;
 using kit::testing::record_value;
 using lab04_tests::ActivationScale;
+using lab04_tests::every_nth_row;
 using lab04_tests::InputMaxima;
 using lab04_tests::quality;
 using lab04_tests::target_config;
 using lab04_tests::target_weights;
 using lab04_tests::target_with_outliers;
+using lab04_tests::with_folded_norms;
 
 using SharedWeights = std::shared_ptr<const LlamaWeights>;
-
-/// A norm, and the linears that share its output.
-struct NormGroup {
-  Tensor<float> LlamaLayerWeights::*gain;
-  std::vector<LinearKind> kinds;
-};
-const std::array<NormGroup, 2> kNormGroups = {
-    {{&LlamaLayerWeights::attention_norm, {LinearKind::kQuery, LinearKind::kKey, LinearKind::kValue}},
-     {&LlamaLayerWeights::mlp_norm, {LinearKind::kGate, LinearKind::kUp}}}};
-
-/// The student's part: changes a gain and the weights behind it. `first` is the first of the linears.
-using Fold = std::function<void(LinearId first, std::span<float> gain, TensorView<float> w)>;
-
-void fold_group(LlamaWeights& weights, int layer, const NormGroup& group, const Fold& fold) {
-  std::vector<Tensor<float>*> parts;
-  std::int64_t n_rows = 0;
-  for (const LinearKind kind : group.kinds) {
-    parts.push_back(&kit::weight_of(weights, {layer, kind}));
-    n_rows += parts.back()->dim(0);
-  }
-  Tensor<float> w({n_rows, parts.front()->dim(1)});  // one below the other
-  float* row = w.data();
-  for (const Tensor<float>* part : parts) row = std::copy(part->span().begin(), part->span().end(), row);
-  fold({layer, group.kinds.front()}, (weights.layers[static_cast<std::size_t>(layer)].*group.gain).span(), w);
-  const float* folded = w.data();
-  for (Tensor<float>* part : parts) {
-    std::copy_n(folded, part->size(), part->data());
-    folded += part->size();
-  }
-}
-
-SharedWeights with_folded_norms(const LlamaWeights& weights, const Fold& fold) {
-  auto folded = std::make_shared<LlamaWeights>(weights);
-  for (int layer = 0; layer < target_config().n_layers; ++layer) {
-    for (const NormGroup& group : kNormGroups) fold_group(*folded, layer, group, fold);
-  }
-  return folded;
-}
 
 // Of the texts, as many as each question needs. A KL is known to 5 % with 8 of them and to 10 to 30 % with 4;
 // the solution's quotients are half of their bar, and a quarter of it.
@@ -104,14 +67,6 @@ std::string describe(const ModelQuality& q) {
 // Rows of the calibration inputs for the search: more change neither the choice nor the KL (the chapter has
 // the numbers), and a search without SIMD would take long.
 constexpr std::int64_t kSearchRows = 128;
-
-Tensor<float> every_nth_row(TensorView<const float> x, std::int64_t n_rows) {
-  Tensor<float> rows({n_rows, x.dim(1)});
-  for (std::int64_t i = 0; i < n_rows; ++i) {
-    std::ranges::copy(x.row(i * (x.dim(0) / n_rows)), rows.row(i).begin());
-  }
-  return rows;
-}
 
 SharedWeights quantized_to_nearest(const LlamaWeights& weights, const lab04::GroupConfig& grid) {
   return lab04_tests::with_weights(weights, [&](LinearId /*id*/, TensorView<const float> w) {
@@ -153,7 +108,7 @@ constexpr double kAlpha = 0.5;
 /// The same maxima after folding. What a norm puts out changes as its gain does.
 InputMaxima folded_maxima(InputMaxima maxima, const LlamaWeights& before, const LlamaWeights& after) {
   for (int layer = 0; layer < target_config().n_layers; ++layer) {
-    for (const NormGroup& group : kNormGroups) {
+    for (const lab04_tests::NormGroup& group : lab04_tests::norm_groups()) {
       const auto old_gain = (before.layers[static_cast<std::size_t>(layer)].*group.gain).span();
       const auto new_gain = (after.layers[static_cast<std::size_t>(layer)].*group.gain).span();
       for (const LinearKind kind : group.kinds) {

@@ -1,6 +1,7 @@
 #include <gtest/gtest.h>
 
 #include <array>
+#include <map>
 #include <string>
 #include <vector>
 
@@ -168,7 +169,7 @@ Tensor<float> by_groups(TensorView<const float> w, const GroupConfig& config, st
 
 void draw_groups(const std::string& name, int group_size, bool symmetric) {
   Front front(name);
-  for (const int bits : {8, 4, 3, 2}) {
+  for (const int bits : {2, 3, 4, 8}) {
     front.add(*target_weights(), [&](LinearId /*id*/, TensorView<const float> w, std::int64_t& n_bytes) {
       return by_groups(w, {bits, group_size, symmetric}, n_bytes);
     });
@@ -208,12 +209,32 @@ const std::vector<Tensor<double>>& hessians() {
 
 void draw_gptq() {
   Front front("gptq");
-  for (const int bits : {8, 4, 3, 2}) {
+  for (const int bits : {2, 3, 4, 8}) {
     front.add(*target_weights(), [&](LinearId id, TensorView<const float> w, std::int64_t& n_bytes) {
       const lab04::GptqResult result =
           lab04::gptq(w, hessians()[static_cast<std::size_t>(id.index())], {.grid = {bits, 64, false}});
       n_bytes += lab04_tests::size_bytes(result.weights);
       return decoded(result.weights, w);
+    });
+  }
+}
+
+void draw_awq() {
+  constexpr std::int64_t kSearchRows = 128;
+  std::map<int, Tensor<float>> inputs;  // by LinearId::index()
+  lab04_tests::calibrate(target_weights(), 1, [&](LinearId id, TensorView<const float> x) {
+    inputs[id.index()] = lab04_tests::every_nth_row(x, kSearchRows);
+  });
+  Front front("awq");
+  for (const int bits : {3, 4}) {
+    const GroupConfig grid{bits, 64, false};
+    const auto folded = lab04_tests::with_folded_norms(
+        *target_weights(), [&](LinearId first, std::span<float> gain, TensorView<float> w) {
+          const lab04::AwqScales found = lab04::search_awq_scales(inputs.at(first.index()), w, grid);
+          lab04::fold_into_norm(found.scales, gain, w);
+        });
+    front.add(*folded, [&](LinearId /*id*/, TensorView<const float> w, std::int64_t& n_bytes) {
+      return by_groups(w, grid, n_bytes);
     });
   }
 }
@@ -249,6 +270,7 @@ TEST(QualityMilestone, ParetoFront) {
   draw_groups("g64_asymmetric", 64, false);
   if_written(draw_fp8);
   if_written(draw_gptq);
+  if_written(draw_awq);
   if_written(draw_e8);
 }
 

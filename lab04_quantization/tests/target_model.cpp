@@ -1,6 +1,7 @@
 #include "target_model.h"
 
 #include <algorithm>
+#include <array>
 #include <utility>
 
 #include "kit/linear.h"
@@ -13,6 +14,8 @@ namespace {
 using kit::KvCache;
 using kit::KvCacheConfig;
 using kit::LinearId;
+using kit::LinearKind;
+using kit::LlamaLayerWeights;
 using kit::LlamaWeights;
 using kit::ModelQuality;
 using kit::Tensor;
@@ -63,7 +66,32 @@ ModelQuality compare(int n_texts,
   return kit::model_quality(some, {known.begin(), known.begin() + n_texts}, candidate);
 }
 
+void fold_group(LlamaWeights& weights, int layer, const NormGroup& group, const Fold& fold) {
+  std::vector<Tensor<float>*> parts;
+  std::int64_t n_rows = 0;
+  for (const LinearKind kind : group.kinds) {
+    parts.push_back(&kit::weight_of(weights, {layer, kind}));
+    n_rows += parts.back()->dim(0);
+  }
+  Tensor<float> w({n_rows, parts.front()->dim(1)});  // one below the other
+  float* row = w.data();
+  for (const Tensor<float>* part : parts) row = std::copy(part->span().begin(), part->span().end(), row);
+  fold({layer, group.kinds.front()}, (weights.layers[static_cast<std::size_t>(layer)].*group.gain).span(), w);
+  const float* folded = w.data();
+  for (Tensor<float>* part : parts) {
+    std::copy_n(folded, part->size(), part->data());
+    folded += part->size();
+  }
+}
+
 }  // namespace
+
+const std::array<NormGroup, 2>& norm_groups() {
+  static const std::array<NormGroup, 2> groups = {
+      {{&LlamaLayerWeights::attention_norm, {LinearKind::kQuery, LinearKind::kKey, LinearKind::kValue}},
+       {&LlamaLayerWeights::mlp_norm, {LinearKind::kGate, LinearKind::kUp}}}};
+  return groups;
+}
 
 const kit::ModelConfig& target_config() {
   static const kit::ModelConfig config = kit::load_config(kit::testing::models_dir() / "target");
@@ -95,6 +123,22 @@ SharedWeights with_weights(const LlamaWeights& weights, const QuantizeWeight& qu
     w = std::move(quantized);
   }
   return changed;
+}
+
+SharedWeights with_folded_norms(const LlamaWeights& weights, const Fold& fold) {
+  auto folded = std::make_shared<LlamaWeights>(weights);
+  for (int layer = 0; layer < target_config().n_layers; ++layer) {
+    for (const NormGroup& group : norm_groups()) fold_group(*folded, layer, group, fold);
+  }
+  return folded;
+}
+
+Tensor<float> every_nth_row(TensorView<const float> x, std::int64_t n_rows) {
+  Tensor<float> rows({n_rows, x.dim(1)});
+  for (std::int64_t i = 0; i < n_rows; ++i) {
+    std::ranges::copy(x.row(i * (x.dim(0) / n_rows)), rows.row(i).begin());
+  }
+  return rows;
 }
 
 ModelQuality quality(SharedWeights weights, kit::LinearOp linear, int n_texts) {

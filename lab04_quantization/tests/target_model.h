@@ -1,7 +1,9 @@
 #pragma once
 
+#include <array>
 #include <functional>
 #include <memory>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -24,6 +26,22 @@ std::shared_ptr<const kit::LlamaWeights> target_with_outliers();
 using QuantizeWeight = std::function<kit::Tensor<float>(kit::LinearId id, kit::TensorView<const float> w)>;
 std::shared_ptr<const kit::LlamaWeights> with_weights(const kit::LlamaWeights& weights,
                                                       const QuantizeWeight& quantize);
+
+/// A norm of a layer, and the linears that share its output.
+struct NormGroup {
+  kit::Tensor<float> kit::LlamaLayerWeights::*gain;
+  std::vector<kit::LinearKind> kinds;
+};
+const std::array<NormGroup, 2>& norm_groups();
+
+/// The student's part of AWQ and SmoothQuant: changes a norm's gain and, one below the other, the weights
+/// that read it. `first` is the first of those linears.
+using Fold = std::function<void(kit::LinearId first, std::span<float> gain, kit::TensorView<float> w)>;
+std::shared_ptr<const kit::LlamaWeights> with_folded_norms(const kit::LlamaWeights& weights,
+                                                           const Fold& fold);
+
+/// n_rows of x, evenly spread.
+kit::Tensor<float> every_nth_row(kit::TensorView<const float> x, std::int64_t n_rows);
 
 /// KL per token and more, of a model with these weights against the target, over texts that the target wrote.
 /// `n_texts` of them (16 at most) is for pictures, where a bar asks for all.
