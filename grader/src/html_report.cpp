@@ -59,7 +59,7 @@ void append_header(xml_node main, const Results& results) {
   append_element(score, "span", "", fmt::format(" / {} points", results.max_score()));
   const double share = results.max_score() == 0 ? 0.0 : 100.0 * results.score() / results.max_score();
   xml_node bar = append_element(score, "div", "bar").append_child("div");
-  set(bar, "style", fmt::format("width: {:.1f}%", share));
+  set(bar, "style", fmt::format("width: {:.1f}%", std::min(share, 100.0)));  // stretch tasks go beyond
   if (results.record && results.record->unsafe) {
     xml_node stamp = append_element(main, "p", "unsafe");
     append_element(stamp, "strong", "", "UNSAFE");
