@@ -159,7 +159,7 @@ Quantized gptq(const Model& model, const Options& options) {
     const lab04::GptqResult result =
         lab04::gptq(w, hessian, {.grid = options.grid, .act_order = options.act_order});
     n_bytes += size_bytes(result.weights) + 4 * static_cast<std::int64_t>(result.order.size());
-    const Tensor<float> columns = dequantized(result.weights);
+    Tensor<float> columns = dequantized(result.weights);
     if (result.order.empty()) return columns;
     Tensor<float> restored(w.shape());
     for (std::int64_t j = 0; j < w.dim(1); ++j) {
@@ -289,7 +289,7 @@ Quantized kv_kivi(const Model& model, const Options& /*options*/) {
 }  // namespace
 
 const std::vector<Scheme>& schemes() {
-  static const std::vector<Scheme> kSchemes = {
+  static const std::vector<Scheme> all = {
       {"int8", "INT8, a scale for each row", false, int8},
       {"int8-tensor", "INT8, one scale for a matrix", false, int8_per_tensor},
       {"fp8-e4m3", "FP8 E4M3, a scale for each row", false,
@@ -306,7 +306,7 @@ const std::vector<Scheme>& schemes() {
       {"kv-int8", "keys and values in INT8", false, kv_int8},
       {"kv-kivi", "keys and values in 2 bits (KIVI)", false, kv_kivi},
   };
-  return kSchemes;
+  return all;
 }
 
 }  // namespace lab04_tools
