@@ -28,11 +28,13 @@ function(kit_add_lab lab)
   add_library(${lab}_test_objects OBJECT ${ARG_TESTS})
   target_link_libraries(${lab}_test_objects PRIVATE ${lab}_contract kit_testing kit_warnings)
   target_compile_definitions(${lab}_test_objects PRIVATE _GLIBCXX_ASSERTIONS)
+  kit_quick_tests(${lab}_test_objects ${ARG_TESTS})
   set_property(GLOBAL PROPERTY ${lab}_cuda_test_objects "")
   if(ARG_CUDA_TESTS)
     add_library(${lab}_cuda_test_objects OBJECT ${ARG_CUDA_TESTS})
     target_link_libraries(${lab}_cuda_test_objects PRIVATE ${lab}_contract kit_testing kit_warnings)
     target_compile_definitions(${lab}_cuda_test_objects PRIVATE _GLIBCXX_ASSERTIONS)
+    kit_quick_tests(${lab}_cuda_test_objects ${ARG_CUDA_TESTS})
     set_property(GLOBAL PROPERTY ${lab}_cuda_test_objects ${lab}_cuda_test_objects)
     set(cuda_test_objects ${lab}_cuda_test_objects)
   endif()
@@ -62,6 +64,16 @@ function(kit_add_lab lab)
     list(TRANSFORM ARG_SOURCES PREPEND ${solution_dir}/ OUTPUT_VARIABLE solution_sources)
     kit_add_implementation(${lab} solution WARNINGS kit_warnings SOURCES ${solution_sources})
   endif()
+endfunction()
+
+# Half the time to compile a test went into headers and optimising it. What computes for long is in other files (references,
+# the kit), which keep the preset's options; what tests say of themselves is a line number.
+function(kit_quick_tests target)
+  set(tests ${ARGN})
+  list(FILTER tests INCLUDE REGEX "_test\\.cpp$")
+  set_source_files_properties(${tests} PROPERTIES COMPILE_OPTIONS "-O1;-g1")
+  target_precompile_headers(${target} PRIVATE
+    <gtest/gtest.h> <fmt/format.h> <algorithm> <functional> <memory> <optional> <random> <span> <string> <vector>)
 endfunction()
 
 # The lab between two processes: the checker with its tests, and what a worker has besides an implementation.
