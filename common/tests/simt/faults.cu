@@ -325,9 +325,10 @@ __global__ void divide_kernel(int* out, int divisor) {
   out[0] = 7 / divisor;  // FAULT divide
 }
 
+// Whichever touches the first page below the stack: it depends on where the stack began.
 __device__ int recurse(int depth, volatile int* sink) {  // FAULT recursion
   volatile int frame[64];
-  frame[depth % 64] = depth;
+  frame[depth % 64] = depth;  // FAULT recursion
   if (depth == 0) return *sink;
   const int below = recurse(depth - 1, sink);  // FAULT recursion
   return below + frame[depth % 64];
