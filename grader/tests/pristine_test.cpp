@@ -1,5 +1,6 @@
 #include "../src/pristine.h"
 
+#include <fmt/format.h>
 #include <gtest/gtest.h>
 
 #include "grader/error.h"
@@ -63,7 +64,7 @@ TEST_F(Pristine, NorAStubOfWhichAPartIsDone) {
   git({"add", "."});
   git({"commit", "-q", "-m", "stubs"});
   EXPECT_EQ(complaint({"a.cpp"}), "");
-  write("a.cpp", std::string(kStub) + "int g() { return 1; }\n");
+  write("a.cpp", fmt::format("{}int g() {{ return 1; }}\n", kStub));
   const std::string said = complaint({"a.cpp"});
   EXPECT_NE(said.find("was changed"), std::string::npos) << said;
 }
