@@ -304,16 +304,20 @@ TEST_P(RecordedSubmission, EarnsWhatItEarnsInPractice) {
 INSTANTIATE_TEST_SUITE_P(All, RecordedSubmission, ::testing::ValuesIn(groups()),
                          [](const auto& info) { return info.param.name; });
 
+constexpr const char* kAnotherDay =
+    "labs take turns; in ./kit test --long (KIT_ALL_SUBMISSIONS=1) it is every day's";
+
 class RecordedSolution : public Record, public ::testing::WithParamInterface<std::string> {
  protected:
-  void SetUp() override {
+  /// One lab a day; the two tests do not meet on the same one.
+  static bool is_day(std::size_t shift) {
     const auto place = static_cast<std::size_t>(std::ranges::find(kLabs, GetParam()) - kLabs.begin());
-    if (!grader_tests::has_its_turn(place, kLabs.size()))
-      GTEST_SKIP() << "labs take turns; in ./kit test --long (KIT_ALL_SUBMISSIONS=1) it is every day's";
+    return grader_tests::has_its_turn((place + shift) % kLabs.size(), kLabs.size());
   }
 };
 
 TEST_P(RecordedSolution, EarnsEveryPoint) {
+  if (!is_day(0)) GTEST_SKIP() << kAnotherDay;
   const grader::Results results = record(GetParam(), {});
   int noise = 0;
   int everything = 0;  // stretch tasks, too
@@ -341,6 +345,7 @@ exec setpriv --reuid "$user" --regid "$user" --clear-groups "$@"
 
 TEST_P(RecordedSolution, EarnsEveryPointForANormalUser) {
   constexpr const char* kUser = "65534";
+  if (!is_day(1)) GTEST_SKIP() << kAnotherDay;
   if (::geteuid() != 0) GTEST_SKIP() << "this is a normal user: EarnsEveryPoint is the same test";
   const grader::ScratchFolder folder(fs::temp_directory_path() / "kit-record-user");
   fs::permissions(folder.path().parent_path(), fs::perms(0755));
@@ -363,10 +368,15 @@ TEST_P(RecordedSolution, EarnsEveryPointForANormalUser) {
   ASSERT_TRUE(fs::exists(json)) << process.output;
   const auto results = nlohmann::json::parse(grader::read_file(json));
   int noise = 0;
-  for (const auto& milestone : results["milestones"]) {
-    if (milestone["verdict"] == "inconclusive") noise += milestone["max_points"].get<int>();
+  int everything = 0;  // stretch tasks, too
+  for (const char* kind : {"tasks", "milestones"}) {
+    for (const auto& part : results[kind]) {
+      everything += part["max_points"].get<int>();
+      if (part["verdict"] == "inconclusive") noise += part["max_points"].get<int>();
+    }
   }
-  EXPECT_EQ(results["score"].get<int>() + noise, results["max_score"].get<int>()) << process.output;
+  EXPECT_GE(everything, results["max_score"].get<int>());
+  EXPECT_EQ(results["score"].get<int>() + noise, everything) << process.output;
 }
 
 INSTANTIATE_TEST_SUITE_P(All, RecordedSolution, ::testing::ValuesIn(kLabs),
