@@ -18,6 +18,7 @@
 #include "grader/files.h"
 #include "grader/grade.h"
 #include "grader/process.h"
+#include "grader/rubric.h"
 
 // The proofs that the kit grades right: stubs earn nothing, solutions everything, a right solution written
 // differently everything, and one with a single mistake all but the tasks that it breaks.
@@ -199,33 +200,19 @@ TEST(Submissions, EveryFolderIsRegistered) {
 
 /// Both proofs cover every lab that has a rubric.
 std::vector<std::string> labs() {
-  std::vector<std::string> all;
-  for (const auto& entry : fs::directory_iterator(KIT_ROOT)) {
-    const std::string name = entry.path().filename().string();
-    if (name.starts_with("lab") && fs::exists(entry.path() / "rubric.toml")) all.push_back(name.substr(0, 5));
-  }
-  std::ranges::sort(all);
-  return all;
-}
-
-/// The folder of a lab, "lab02_kv_cache".
-std::string folder_of(const std::string& lab) {
-  for (const auto& entry : fs::directory_iterator(KIT_ROOT)) {
-    const std::string name = entry.path().filename().string();
-    if (name.starts_with(lab + "_") && fs::exists(entry.path() / "rubric.toml")) return name;
-  }
-  return "";
+  std::vector<std::string> ids;
+  for (const grader::Rubric& rubric : grader::load_labs(KIT_ROOT)) ids.push_back(rubric.id);
+  return ids;
 }
 
 TEST(Rubrics, NameEveryTest) {
-  for (const std::string& lab : labs()) {
-    const std::string folder = folder_of(lab);
+  for (const grader::Rubric& lab : grader::load_labs(KIT_ROOT)) {
     grader::Command command;
-    command.argv = {(fs::path(KIT_BUILD_DIR) / folder / (lab + "_tests_solution")).string(),
+    command.argv = {(fs::path(KIT_BUILD_DIR) / lab.folder / (lab.id + "_tests_solution")).string(),
                     "--gtest_list_tests"};
     const grader::ProcessResult listed = grader::run_process(command);
     ASSERT_TRUE(listed.succeeded()) << listed.output;
-    const std::string rubric = grader::read_file(fs::path(KIT_ROOT) / folder / "rubric.toml");
+    const std::string rubric = grader::read_file(fs::path(KIT_ROOT) / lab.folder / "rubric.toml");
     std::stringstream lines(listed.output);
     std::string suite;
     int n_tests = 0;
@@ -235,7 +222,7 @@ TEST(Rubrics, NameEveryTest) {
         continue;
       }
       EXPECT_NE(rubric.find('"' + suite + line.substr(2) + '"'), std::string::npos)
-          << suite << line.substr(2) << " earns nothing in " << folder << "/rubric.toml";
+          << suite << line.substr(2) << " earns nothing in " << lab.folder << "/rubric.toml";
       ++n_tests;
     }
     EXPECT_GT(n_tests, 0) << listed.output;
