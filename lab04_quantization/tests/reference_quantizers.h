@@ -34,6 +34,8 @@ lab04::GroupQuantized reference_quantize_groups(kit::TensorView<const float> w,
 /// What is wrong with the sizes of q's parts, or its numbers; empty when nothing is. Call it on whatever a
 /// student returns, before reading it.
 std::string problem_of(const lab04::GroupQuantized& q);
+/// The student's codes for w as numbers. When they cannot be decoded, a failure of the test, and w.
+kit::Tensor<float> decoded_or_fail(const lab04::GroupQuantized& q, kit::TensorView<const float> w);
 /// dequantize_groups by its contract; q has no problem.
 kit::Tensor<float> reference_dequantize_groups(const lab04::GroupQuantized& q);
 /// Codes as numbers, sign extended when symmetric: [rows, cols].

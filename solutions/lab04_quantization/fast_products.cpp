@@ -40,6 +40,23 @@ constexpr std::int64_t kSerialWork = 192 * 1024;
 constexpr std::int64_t kLanes = hn::MaxLanes(Words());
 constexpr std::int64_t kVectorBytes = 2 * kLanes;
 
+/// 128 inputs to 16 bits; their scale, and the sum of what they now are.
+void round_block(const float* x, std::int16_t* rounded, float& scale, float& sum) {
+  float largest = 0.0F;
+#pragma omp simd reduction(max : largest)
+  for (std::int64_t i = 0; i < kBlock; ++i) largest = std::max(largest, std::abs(x[i]));
+  scale = largest > 0.0F ? largest / 32767.0F : 1.0F;
+  const float steps = 1.0F / scale;
+  std::int32_t total = 0;
+#pragma omp simd reduction(+ : total)
+  for (std::int64_t i = 0; i < kBlock; ++i) {
+    const auto code = static_cast<std::int32_t>(std::nearbyint(x[i] * steps));
+    rounded[i] = static_cast<std::int16_t>(code);
+    total += code;
+  }
+  sum = scale * static_cast<float>(total);
+}
+
 /// x in 16 bits, as the codes meet it: a word of codes holds kPerWord neighbours, a vector kLanes words.
 template <int kPerWord>
 struct Inputs {
@@ -63,23 +80,6 @@ struct Inputs {
         deal(rounded.data() + v * kPerWord * kLanes, codes.data() + b * kBlock + v * kPerWord * kLanes);
       }
     }
-  }
-
-  /// 128 inputs to 16 bits; their scale, and the sum of what they now are.
-  static void round_block(const float* x, std::int16_t* rounded, float& scale, float& sum) {
-    float largest = 0.0F;
-#pragma omp simd reduction(max : largest)
-    for (std::int64_t i = 0; i < kBlock; ++i) largest = std::max(largest, std::abs(x[i]));
-    scale = largest > 0.0F ? largest / 32767.0F : 1.0F;
-    const float steps = 1.0F / scale;
-    std::int32_t total = 0;
-#pragma omp simd reduction(+ : total)
-    for (std::int64_t i = 0; i < kBlock; ++i) {
-      const auto code = static_cast<std::int32_t>(std::nearbyint(x[i] * steps));
-      rounded[i] = static_cast<std::int16_t>(code);
-      total += code;
-    }
-    sum = scale * static_cast<float>(total);
   }
 
   /// kPerWord * kLanes neighbours, to one vector for each place in a word.
@@ -163,6 +163,67 @@ void multiply(const std::uint8_t* codes, std::int64_t row_bytes, std::int16_t fl
   for (int r = 0; r < N; ++r) sums[r] = hn::GetLane(hn::SumOfLanes(Floats(), totals[r]));
 }
 
+#if HWY_TARGET == HWY_AVX3_DL
+// 8 bits without any shift, where the machine multiplies bytes (VNNI), one of them unsigned, and adds four
+// products a lane: x = 256 * high + low, so c * x = 256 * (c + 128) * high + c * low, less a constant of x.
+struct ByteInputs {
+  kit::AlignedVector<std::int8_t> high;  // [cols]
+  kit::AlignedVector<std::uint8_t> low;  // [cols]
+  std::vector<float> scales;             // [n_blocks]
+  float offset = 0.0F;                   // what the 128 adds to every row
+
+  explicit ByteInputs(std::span<const float> x)
+      : high(x.size()), low(x.size()), scales(x.size() / static_cast<std::size_t>(kBlock)) {
+    for (std::size_t b = 0; b < scales.size(); ++b) {
+      std::array<std::int16_t, kBlock> rounded;
+      float sum = 0.0F;
+      const std::size_t first = b * rounded.size();
+      round_block(x.data() + first, rounded.data(), scales[b], sum);
+      std::int8_t* blocks_high = high.data() + first;
+      std::uint8_t* blocks_low = low.data() + first;
+      std::int32_t total = 0;
+#pragma omp simd reduction(+ : total)
+      for (std::int64_t i = 0; i < kBlock; ++i) {
+        blocks_high[i] = static_cast<std::int8_t>(rounded[i] >> 8);
+        blocks_low[i] = static_cast<std::uint8_t>(rounded[i]);
+        total += rounded[i] >> 8;
+      }
+      offset += scales[b] * 128.0F * 256.0F * static_cast<float>(total);
+    }
+  }
+};
+
+/// sums[r] = codes of row r . x, for N rows.
+template <int N>
+void multiply_bytes(const std::int8_t* codes, std::int64_t row_bytes, const ByteInputs& x, float* sums) {
+  constexpr std::int64_t kBytes = 64;
+  static_assert(kBlock == 2 * kBytes);
+  const __m512i flip = _mm512_set1_epi8(-128);
+  __m512 totals[N];
+  for (int r = 0; r < N; ++r) totals[r] = _mm512_setzero_ps();
+  for (std::size_t b = 0; b < x.scales.size(); ++b) {
+    const std::size_t first = b * kBlock;
+    const __m512i high[2] = {_mm512_load_si512(&x.high[first]), _mm512_load_si512(&x.high[first + kBytes])};
+    const __m512i low[2] = {_mm512_load_si512(&x.low[first]), _mm512_load_si512(&x.low[first + kBytes])};
+    const __m512 scale = _mm512_set1_ps(x.scales[b]);
+#pragma GCC unroll 8
+    for (int r = 0; r < N; ++r) {
+      const std::int8_t* from = codes + r * row_bytes;
+      __builtin_prefetch(from + N * row_bytes, 0, 2);  // see multiply()
+      __builtin_prefetch(from + N * row_bytes + kBytes, 0, 2);
+      const __m512i c[2] = {_mm512_loadu_si512(from), _mm512_loadu_si512(from + kBytes)};
+      __m512i sum = _mm512_dpbusd_epi32(_mm512_setzero_si512(), _mm512_xor_si512(c[0], flip), high[0]);
+      sum = _mm512_slli_epi32(_mm512_dpbusd_epi32(sum, _mm512_xor_si512(c[1], flip), high[1]), 8);
+      sum = _mm512_dpbusd_epi32(_mm512_dpbusd_epi32(sum, low[0], c[0]), low[1], c[1]);
+      totals[r] = _mm512_fmadd_ps(scale, _mm512_cvtepi32_ps(sum), totals[r]);
+    }
+    codes += kBlock;
+  }
+#pragma GCC unroll 8
+  for (int r = 0; r < N; ++r) sums[r] = _mm512_reduce_add_ps(totals[r]) - x.offset;
+}
+#endif
+
 /// run(row, N) for kRows rows at a time and for each that is left, on all cores.
 template <class Run>
 void for_rows(std::int64_t rows, std::int64_t cols, std::int64_t n_scratch, const Run& run) {
@@ -223,6 +284,13 @@ bool matvec_w8a16_fast(kit::TensorView<const std::int8_t> w, std::span<const flo
                        std::span<const float> x, std::span<float> y) {
   const std::int64_t cols = w.dim(1);
   if (cols % kBlock != 0) return false;
+#if HWY_TARGET == HWY_AVX3_DL
+  const ByteInputs inputs(x);
+  for_rows(w.dim(0), cols, 0, [&](std::int64_t row, auto n, float* /*scratch*/) {
+    multiply_bytes<n>(w.data() + row * cols, cols, inputs, y.data() + row);
+    for (std::int64_t r = row; r < row + n; ++r) y[r] *= scales[r];
+  });
+#else
   const Inputs<2> inputs(x);
   const auto* codes = reinterpret_cast<const std::uint8_t*>(w.data());
   for_rows(w.dim(0), cols, 0, [&](std::int64_t row, auto n, float* /*scratch*/) {
@@ -231,6 +299,7 @@ bool matvec_w8a16_fast(kit::TensorView<const std::int8_t> w, std::span<const flo
     multiply<2, n>(codes + row * cols, cols, 0, inputs.scales.data(), 0, inputs, totals, y.data() + row);
     for (std::int64_t r = row; r < row + n; ++r) y[r] *= scales[r];
   });
+#endif
   return true;
 }
 
