@@ -121,7 +121,7 @@ void draw_fp8() {
 
 /// Hessians of all linears, by the checker.
 const std::vector<Tensor<double>>& hessians() {
-  static const std::vector<Tensor<double>> kHessians = [] {
+  static const std::vector<Tensor<double>> all_hessians = [] {
     std::vector<Tensor<double>> all;
     lab04_tests::calibrate(target_weights(), 1, [&](LinearId id, TensorView<const float> x) {
       // wq, wk and wv have the same input, and w_gate and w_up.
@@ -134,7 +134,7 @@ const std::vector<Tensor<double>>& hessians() {
     });
     return all;
   }();
-  return kHessians;
+  return all_hessians;
 }
 
 /// Not at 8 bits, where rounding to nearest loses next to nothing.
@@ -255,8 +255,9 @@ kit::LinearOp w8a8(const LlamaWeights& weights, std::int64_t& n_bytes) {
   std::vector<Codes> linears;  // by LinearId::index()
   for (const LinearId id : kit::linears_of(target_config())) {
     const Tensor<float>& w = kit::weight_of(weights, id);
-    Codes& q = linears.emplace_back(Tensor<std::int8_t>(w.shape()),
-                                    std::vector<float>(static_cast<std::size_t>(w.dim(0))));
+    linears.push_back(
+        {Tensor<std::int8_t>(w.shape()), std::vector<float>(static_cast<std::size_t>(w.dim(0)))});
+    Codes& q = linears.back();
     lab04::quantize_per_channel(w, lab04::ChannelAxis::kRows, q.codes, q.scales);
     n_bytes += q.codes.size() + 4 * std::ssize(q.scales);
   }

@@ -1,5 +1,5 @@
 // Scalable vectors cannot be array elements; NEON serves those machines.
-#define HWY_DISABLED_TARGETS (HWY_SVE | HWY_SVE2 | HWY_SVE_256 | HWY_SVE2_128 | HWY_RVV | HWY_SCALAR)
+#define HWY_DISABLED_TARGETS (HWY_SVE | HWY_SVE2 | HWY_SVE_256 | HWY_SVE2_128 | HWY_RVV)
 #define HWY_COMPILE_ONLY_STATIC
 #include <hwy/highway.h>
 // After highway.h, which chooses the instructions.
@@ -23,6 +23,22 @@
 // Codes are never moved, only shifted and masked within 16-bit words; it is x that is rearranged, once.
 
 namespace lab04 {
+
+// Declared where they are called: the lab's contract has the plain names alone.
+bool matvec_w8a16_fast(kit::TensorView<const std::int8_t> w, std::span<const float> scales,
+                       std::span<const float> x, std::span<float> y);
+bool matvec_w4a16_fast(const GroupQuantized& w, std::span<const float> x, std::span<float> y);
+
+#if HWY_TARGET == HWY_SCALAR
+// No vectors, nothing to gain.
+bool matvec_w8a16_fast(kit::TensorView<const std::int8_t> /*w*/, std::span<const float> /*scales*/,
+                       std::span<const float> /*x*/, std::span<float> /*y*/) {
+  return false;
+}
+bool matvec_w4a16_fast(const GroupQuantized& /*w*/, std::span<const float> /*x*/, std::span<float> /*y*/) {
+  return false;
+}
+#else
 
 namespace {
 
@@ -275,11 +291,6 @@ struct Int4Scales {
 
 }  // namespace
 
-// Declared where they are called: the lab's contract has the plain names alone.
-bool matvec_w8a16_fast(kit::TensorView<const std::int8_t> w, std::span<const float> scales,
-                       std::span<const float> x, std::span<float> y);
-bool matvec_w4a16_fast(const GroupQuantized& w, std::span<const float> x, std::span<float> y);
-
 bool matvec_w8a16_fast(kit::TensorView<const std::int8_t> w, std::span<const float> scales,
                        std::span<const float> x, std::span<float> y) {
   const std::int64_t cols = w.dim(1);
@@ -319,5 +330,7 @@ bool matvec_w4a16_fast(const GroupQuantized& w, std::span<const float> x, std::s
   });
   return true;
 }
+
+#endif
 
 }  // namespace lab04
