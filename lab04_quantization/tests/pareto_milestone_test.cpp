@@ -108,15 +108,17 @@ void draw_groups(const std::string& name, int group_size, bool symmetric) {
 
 void draw_fp8() {
   Front front("fp8");
-  front.add(*target_weights(), [](LinearId /*id*/, TensorView<const float> w, std::int64_t& n_bytes) {
-    Tensor<std::uint8_t> codes(w.shape());
-    std::vector<float> scales(static_cast<std::size_t>(w.dim(0)));
-    lab04::quantize_fp8(w, lab04::Fp8Format::kE4M3, codes, scales);
-    n_bytes += codes.size() + 4 * static_cast<std::int64_t>(scales.size());
-    Tensor<float> result(w.shape());
-    lab04::dequantize_fp8(codes, lab04::Fp8Format::kE4M3, scales, result);
-    return result;
-  });
+  for (const lab04::Fp8Format format : {lab04::Fp8Format::kE4M3, lab04::Fp8Format::kE5M2}) {
+    front.add(*target_weights(), [&](LinearId /*id*/, TensorView<const float> w, std::int64_t& n_bytes) {
+      Tensor<std::uint8_t> codes(w.shape());
+      std::vector<float> scales(static_cast<std::size_t>(w.dim(0)));
+      lab04::quantize_fp8(w, format, codes, scales);
+      n_bytes += codes.size() + 4 * static_cast<std::int64_t>(scales.size());
+      Tensor<float> result(w.shape());
+      lab04::dequantize_fp8(codes, format, scales, result);
+      return result;
+    });
+  }
 }
 
 /// Hessians of all linears, by the checker.
