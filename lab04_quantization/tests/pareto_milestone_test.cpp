@@ -19,6 +19,7 @@
 #include "lab04/per_channel.h"
 #include "lab04/quantized_products.h"
 #include "lab04/smoothquant.h"
+#include "lab04/symmetric.h"
 #include "reference_quantizers.h"
 #include "target_model.h"
 #include "w8a8_model.h"
@@ -44,6 +45,7 @@ using lab04_tests::with_weights;
 
 // A picture needs no four standard errors.
 constexpr int kPictureTexts = 2;
+
 /// One method at several sizes: the line of a figure.
 class Front {
  public:
@@ -104,6 +106,17 @@ void draw_groups(const std::string& name, int group_size, bool symmetric) {
       return by_groups(w, {bits, group_size, symmetric}, n_bytes);
     });
   }
+}
+
+void draw_int8_per_tensor() {
+  Front front("tensor");
+  front.add(*target_weights(), [](LinearId /*id*/, TensorView<const float> w, std::int64_t& n_bytes) {
+    Tensor<std::int8_t> codes(w.shape());
+    const std::vector<float> scales(static_cast<std::size_t>(w.dim(0)),
+                                    lab04::quantize_symmetric(w.span(), codes.span()));
+    n_bytes += codes.size() + 4;
+    return lab04_tests::reference_dequantize_rows(codes, scales);
+  });
 }
 
 void draw_fp8() {
@@ -307,6 +320,7 @@ TEST(QualityMilestone, ParetoFront) {
   draw_groups("row", 0, true);
   draw_groups("g64", 64, true);
   draw_groups("g64_asymmetric", 64, false);
+  if_written(draw_int8_per_tensor);
   if_written(draw_fp8);
   if_written(draw_gptq);
   if_written(draw_awq);

@@ -181,7 +181,8 @@ void multiply(const std::uint8_t* codes, std::int64_t row_bytes, std::int16_t fl
 
 #if HWY_TARGET == HWY_AVX3_DL
 // 8 bits without any shift, where the machine multiplies bytes (VNNI), one of them unsigned, and adds four
-// products a lane: x = 256 * high + low, so c * x = 256 * (c + 128) * high + c * low, less a constant of x.
+// products a lane: x = 256 * high + low, so c * x = 256 * (c + 128) * high + c * low, less a constant of x. A
+// lane adds eight products of a block: below 2^27.
 struct ByteInputs {
   kit::AlignedVector<std::int8_t> high;  // [cols]
   kit::AlignedVector<std::uint8_t> low;  // [cols]
