@@ -24,8 +24,9 @@ constexpr double kTop = 84;     // title and legend above
 constexpr double kBottom = 370;
 constexpr double kLegendRow = 22;
 // Told apart by readers who do not see red and green apart, and by their dashes in print.
-constexpr std::array<const char*, 10> kColors = {"#1a56b0", "#c2410c", "#0f766e", "#7c3aed", "#a16207",
-                                                 "#be185d", "#4d7c0f", "#0e7490", "#111827", "#64748b"};
+constexpr std::array<const char*, 11> kColors = {"#1a56b0", "#c2410c", "#0f766e", "#7c3aed",
+                                                 "#a16207", "#be185d", "#4d7c0f", "#0e7490",
+                                                 "#111827", "#64748b", "#dc2626"};
 constexpr std::array<const char*, 4> kDashes = {"none", "8 4", "2 3", "10 3 2 3"};
 
 /// Data to picture along one axis, from the first tick to the last.

@@ -152,10 +152,9 @@ const std::vector<Tensor<double>>& hessians() {
   return all_hessians;
 }
 
-/// Not at 8 bits, where rounding to nearest loses next to nothing.
 void draw_gptq() {
   Front front("gptq");
-  for (const int bits : {2, 3, 4}) {
+  for (const int bits : {2, 3, 4, 8}) {
     front.add(*target_weights(), [&](LinearId id, TensorView<const float> w, std::int64_t& n_bytes) {
       const lab04::GptqResult result =
           lab04::gptq(w, hessians()[static_cast<std::size_t>(id.index())], {.grid = {bits, 64, false}});
@@ -172,7 +171,7 @@ void draw_awq() {
     inputs[id.index()] = lab04_tests::every_nth_row(x, kSearchRows);
   });
   Front front("awq");
-  for (const int bits : {3, 4}) {
+  for (const int bits : {2, 3, 4, 8}) {
     const GroupConfig grid{bits, 64, false};
     const auto folded = lab04_tests::with_folded_norms(
         *target_weights(), [&](LinearId first, std::span<float> gain, TensorView<float> w) {

@@ -16,7 +16,7 @@ namespace grader {
 /// MiB. Sanitizers reserve terabytes of address space, so there is no memory limit with them.
 Limits test_limits(bool has_sanitizers);
 
-inline constexpr int kSlowFactor = 4;
+inline constexpr int kSlowFactor = 6;
 
 /// One test to run. Jobs of one `group` (a task) share the patience for tests that run out of time.
 struct TestJob {
