@@ -43,7 +43,7 @@ class LlamaExecutor final : public StepExecutor {
   const PagedKvConfig& kv_config() const override { return storage_.config(); }
 
  protected:
-  Tensor<float> run_checked(const std::vector<StepSequence>& batch) override {
+  Tensor<float> run_checked(const std::vector<StepSequence>& batch, Logits which) override {
     std::vector<int> tokens;  // of all sequences, one after the other
     std::vector<std::int64_t> first_row;
     for (const StepSequence& s : batch) {
@@ -57,6 +57,7 @@ class LlamaExecutor final : public StepExecutor {
           weights_->layers[static_cast<std::size_t>(layer)], config_.rms_norm_eps,
           [&](detail::Activations& inputs) { attend(layer, batch, first_row, inputs); }, a);
     }
+    if (which == Logits::kAll) return detail::logits_of(a.residual, *weights_, config_);
     return detail::logits_of(last_rows(batch, first_row, a.residual), *weights_, config_);
   }
 

@@ -25,6 +25,10 @@ void check_lengths(const KvCache& cache, int n_layers, std::int64_t expected, co
 
 }  // namespace
 
+void KvCache::truncate(int length) {
+  throw Error(fmt::format("this cache cannot forget its tail (truncate to {} tokens)", length));
+}
+
 bool ModelConfig::is_eos(int token) const {
   return std::find(eos_token_ids.begin(), eos_token_ids.end(), token) != eos_token_ids.end();
 }

@@ -74,6 +74,17 @@ class ReferenceKvCache : public KvCache {
   void reset() override {
     for (Layer& layer : layers_) layer = {};
   }
+  void truncate(int length) override {
+    const auto holds_less = [&](const Layer& layer) { return view(layer.k).dim(0) < length; };
+    KIT_CHECK(length >= 0 && !std::ranges::all_of(layers_, holds_less),
+              "truncate to {} tokens, the cache holds {}", length, this->length(0));
+    const auto size = static_cast<std::size_t>(length) * static_cast<std::size_t>(config_.n_kv_heads) *
+                      static_cast<std::size_t>(config_.head_dim);
+    for (Layer& layer : layers_) {
+      layer.k.resize(std::min(layer.k.size(), size));
+      layer.v.resize(std::min(layer.v.size(), size));
+    }
+  }
 
  private:
   struct Layer {

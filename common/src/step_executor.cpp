@@ -30,7 +30,7 @@ void check_sequence(const StepSequence& s, std::size_t index, const ModelConfig&
 
 }  // namespace
 
-Tensor<float> StepExecutor::run(const std::vector<StepSequence>& batch) {
+Tensor<float> StepExecutor::run(const std::vector<StepSequence>& batch, Logits which) {
   KIT_CHECK(!batch.empty(), "a step without sequences");
   const PagedKvConfig& kv = kv_config();
   StepRecord record;
@@ -52,7 +52,7 @@ Tensor<float> StepExecutor::run(const std::vector<StepSequence>& batch) {
     record.n_tokens += static_cast<int>(s.tokens.size());
     record.longest_context = std::max(record.longest_context, end);
   }
-  Tensor<float> logits = run_checked(batch);
+  Tensor<float> logits = run_checked(batch, which);
   steps_.push_back(record);
   tokens_processed_ += record.n_tokens;
   return logits;

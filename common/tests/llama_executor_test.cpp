@@ -190,6 +190,24 @@ TEST(LlamaExecutor, LogitsHaveTheSameBitsWhateverElseRuns) {
   EXPECT_GT(n_compared, 12);
 }
 
+TEST(LlamaExecutor, AllLogitsAreThoseOfTheModelAlone) {
+  const auto model = make_llama(small_config(), small_weights(), gathered_attention_ops());
+  const auto executor = small_executor();
+  Sequences sequences(555);
+  for (const int n : {7, 1, 18}) sequences.add(n);
+  std::int64_t row = 0;
+  executor->run({sequences.next(0, 2), sequences.next(2, 13)});
+  const Tensor<float> logits =
+      executor->run({sequences.next(0, 5), sequences.next(1, 1), sequences.next(2, 5)}, Logits::kAll);
+  ASSERT_EQ(logits.shape(), (Shape{11, 41}));
+  for (const std::size_t s : {0U, 1U, 2U}) {
+    const Tensor<float> all = model->forward(sequences.done(s), Logits::kAll);
+    const std::int64_t n = s == 1 ? 1 : 5;
+    for (std::int64_t i = 0; i < n; ++i, ++row)
+      EXPECT_TRUE(same_bits(logits.row(row), all.row(all.dim(0) - n + i))) << "sequence " << s << ", " << i;
+  }
+}
+
 TEST(LlamaExecutor, ShippedModelGivesTheSameBitsInABatch) {
   const auto directory = models_dir() / "target";
   const ModelConfig config = load_config(directory);

@@ -230,6 +230,27 @@ TEST(Model, RejectsCachesThatDoNotFit) {
                            "layer 1 of the cache holds 1 tokens instead of 0"));
 }
 
+TEST(Model, GoesOnAfterACacheForgotItsTail) {
+  const auto model = small_model();
+  const auto cache = make_reference_kv_cache(model->config().kv_cache_config(16));
+  const std::vector<int> tokens = {3, 1, 4, 1, 5, 9, 2};
+  model->forward(std::vector<int>{3, 1, 4, 40, 40}, *cache);
+  cache->truncate(3);
+  const Tensor<float> after = model->forward(std::span(tokens).subspan(3), *cache, Logits::kAll);
+  const Tensor<float> whole = model->forward(tokens, Logits::kAll);
+  // The same sums in the same order but for the products of a whole prompt: float rounding of logits near 1.
+  for (std::int64_t i = 0; i < 4; ++i) {
+    for (std::int64_t v = 0; v < 41; ++v) EXPECT_NEAR(after(i, v), whole(3 + i, v), 1e-4);
+  }
+  EXPECT_EQ(cache->length(1), 7);
+  EXPECT_THROW(cache->truncate(8), Error);
+  EXPECT_THROW(cache->truncate(-1), Error);
+  cache->truncate(7);
+  EXPECT_EQ(cache->length(0), 7);
+  cache->truncate(0);
+  EXPECT_EQ(cache->length(1), 0);
+}
+
 TEST(Model, NoticesAttentionThatForgetsToExtendTheCache) {
   const auto model = small_model({.attention = {}, .attention_with_cache = [](auto&&...) {}});
   const auto cache = make_reference_kv_cache(model->config().kv_cache_config(16));

@@ -213,6 +213,7 @@ TEST(PagedSequence, RejectsBadInputAndStaysAsItWas) {
   EXPECT_TRUE(throws_error([&] { (void)paged.length(3); }));
   EXPECT_TRUE(throws_error([&] { (void)paged.keys(-1); }));
   EXPECT_TRUE(throws_error([&] { paged.reset(); }, "freed"));
+  EXPECT_TRUE(throws_error([&] { paged.truncate(0); }, "cannot forget its tail"));
   expect_same(paged, *contiguous);
   EXPECT_EQ(cache.len, 5);
   // Layer 1 cannot skip what layer 0 was given.

@@ -23,10 +23,15 @@ class FakeExecutor final : public StepExecutor {
   bool fails = false;
 
  protected:
-  Tensor<float> run_checked(const std::vector<StepSequence>& batch) override {
+  Tensor<float> run_checked(const std::vector<StepSequence>& batch, Logits which) override {
     if (fails) throw Error("attention failed");
     seen.push_back(batch);
-    return Tensor<float>({static_cast<std::int64_t>(batch.size()), config_.vocab_size});
+    std::size_t n_rows = batch.size();
+    if (which == Logits::kAll) {
+      n_rows = 0;
+      for (const StepSequence& s : batch) n_rows += s.tokens.size();
+    }
+    return Tensor<float>({static_cast<std::int64_t>(n_rows), config_.vocab_size});
   }
 
  private:
@@ -55,6 +60,13 @@ TEST(StepExecutor, CountsStepsTokensAndTheLongestContext) {
   executor.reset_stats();
   EXPECT_TRUE(executor.steps().empty());
   EXPECT_EQ(executor.tokens_processed(), 0);
+}
+
+TEST(StepExecutor, ReturnsTheLogitsThatWereAskedFor) {
+  FakeExecutor executor;
+  EXPECT_EQ(executor.run(mixed_batch()).shape(), (Shape{2, 41}));
+  EXPECT_EQ(executor.run(mixed_batch(), Logits::kAll).shape(), (Shape{6, 41}));
+  EXPECT_EQ(executor.tokens_processed(), 12) << "the count is of tokens that were run, not of logits";
 }
 
 TEST(StepExecutor, RunsNothingAndCountsNothingAfterAnError) {

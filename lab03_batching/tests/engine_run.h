@@ -43,10 +43,10 @@ class WatchedExecutor final : public kit::StepExecutor {
   kit::Tensor<float> logits;  // [batch.size(), vocab_size]
 
  protected:
-  kit::Tensor<float> run_checked(const std::vector<kit::StepSequence>& step) override {
+  kit::Tensor<float> run_checked(const std::vector<kit::StepSequence>& step, kit::Logits which) override {
     batch = step;
     logits = {};
-    logits = inner_->run(step);
+    logits = inner_->run(step, which);
     return clone(logits.view());
   }
 

@@ -40,6 +40,11 @@ class KvCache {
 
   /// Forgets every token of every layer; the capacity stays.
   virtual void reset() = 0;
+
+  /// Forgets every layer's tokens from position `length` on; a layer that holds fewer stays as it is.
+  /// Throws kit::Error, having done nothing, on a negative length or one that no layer reaches, and always
+  /// where a cache cannot do it, as here. Speculative decoding takes rejected tokens back with it (lab 06).
+  virtual void truncate(int length);
 };
 
 }  // namespace kit

@@ -38,11 +38,12 @@ class StepExecutor {
 
   /// Runs all tokens of all sequences in one pass over the weights. Writes their keys and values into their
   /// blocks, and lets each token attend to its own sequence's positions up to itself. Returns the logits of
-  /// each sequence's last token, [batch.size(), vocab_size], the same bits whatever else is in the batch.
+  /// each sequence's last token, [batch.size(), vocab_size], or those of all tokens, sequence after sequence,
+  /// [n_tokens, vocab_size]: the same bits whatever else is in the batch, and whichever are asked for.
   /// Throws kit::Error, having done nothing, on an empty batch or sequence, a token outside the vocabulary, a
   /// position beyond max_seq_len, a block out of range, a table that is too short, or two tokens of the batch
   /// that would be written to the same slot.
-  Tensor<float> run(const std::vector<StepSequence>& batch);
+  Tensor<float> run(const std::vector<StepSequence>& batch, Logits which = Logits::kLast);
 
   /// Every call since the start or the last reset_stats().
   const std::vector<StepRecord>& steps() const { return steps_; }
@@ -52,7 +53,7 @@ class StepExecutor {
 
  protected:
   /// The work behind run(), after its checks.
-  virtual Tensor<float> run_checked(const std::vector<StepSequence>& batch) = 0;
+  virtual Tensor<float> run_checked(const std::vector<StepSequence>& batch, Logits which) = 0;
 
  private:
   std::vector<StepRecord> steps_;

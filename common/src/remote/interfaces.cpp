@@ -33,6 +33,10 @@ class KvCacheProxy final : public KvCache, public Remote {
     forget_old_views();
     ask<KvCache, &KvCache::reset>("KvCache::reset");
   }
+  void truncate(int length) override {
+    forget_old_views();
+    ask<KvCache, &KvCache::truncate>("KvCache::truncate", length);
+  }
 
  private:
   /// A view that was returned before shows the new elements, or, where there are more or fewer now, stays as

@@ -99,8 +99,8 @@ class StepExecutorProxy final : public StepExecutor, public Remote {
   }
 
  protected:
-  Tensor<float> run_checked(const std::vector<StepSequence>& batch) override {
-    return ask<C, &C::run>("StepExecutor::run", batch);
+  Tensor<float> run_checked(const std::vector<StepSequence>& batch, Logits which) override {
+    return ask<C, &C::run>("StepExecutor::run", batch, which);
   }
 
  private:

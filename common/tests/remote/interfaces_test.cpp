@@ -85,6 +85,7 @@ class CountedCache final : public KvCache {
   TensorView<const float> values(int layer) const override { return cache_->values(layer); }
   int length(int layer) const override { return cache_->length(layer); }
   void reset() override { cache_->reset(); }
+  void truncate(int length) override { cache_->truncate(length); }
 
  private:
   std::unique_ptr<KvCache> cache_;
@@ -127,6 +128,24 @@ TEST(RemoteInterfaces, ViewsStayValidUntilTheCacheIsChanged) {
   EXPECT_EQ(first(0, 0, 0), 3.0F) << "memory of its own, even now";
   cache->reset();
   EXPECT_EQ(cache->keys(0).dim(0), 0);
+}
+
+void cut(KvCache& cache, int length) {
+  cache.truncate(length);
+}
+
+TEST(RemoteInterfaces, ACacheForgetsItsTailOnEitherSide) {
+  WorkerProcess worker;
+  const auto there = ask<&make_cache>(worker, kConfig);
+  for (int i = 0; i < 3; ++i) ask<&fill>(worker, *there);
+  there->truncate(2);
+  EXPECT_EQ(there->length(0), 2);
+  EXPECT_EQ(there->keys(0).dim(0), 2);
+  EXPECT_THROW(there->truncate(3), Error);
+  const auto here = make_reference_kv_cache(kConfig);
+  for (int i = 0; i < 3; ++i) ask<&fill>(worker, *here);
+  ask<&cut>(worker, *here, 1);
+  EXPECT_EQ(here->length(0), 1);
 }
 
 int forward_with(Model& model, KvCache& cache) {

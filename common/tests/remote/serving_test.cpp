@@ -221,10 +221,15 @@ class CountingExecutor final : public StepExecutor {
   const PagedKvConfig& kv_config() const override { return kv_; }
 
  protected:
-  Tensor<float> run_checked(const std::vector<StepSequence>& batch) override {
-    Tensor<float> logits({static_cast<std::int64_t>(batch.size()), 10});
-    for (std::size_t i = 0; i < batch.size(); ++i)
-      logits(i, 0) = static_cast<float>(batch[i].tokens.back() + 100 * batch[i].block_table.back());
+  Tensor<float> run_checked(const std::vector<StepSequence>& batch, Logits which) override {
+    std::vector<float> values;
+    for (const StepSequence& s : batch) {
+      const std::size_t first = which == Logits::kAll ? 0 : s.tokens.size() - 1;
+      for (std::size_t t = first; t < s.tokens.size(); ++t)
+        values.push_back(static_cast<float>(s.tokens[t] + 100 * s.block_table.back()));
+    }
+    Tensor<float> logits({static_cast<std::int64_t>(values.size()), 10});
+    for (std::size_t i = 0; i < values.size(); ++i) logits(i, 0) = values[i];
     return logits;
   }
 
@@ -238,6 +243,12 @@ float drive(std::shared_ptr<StepExecutor> executor) {
                                            {{3}, 7, {0, executor->kv_config().n_blocks - 2}}};
   const Tensor<float> logits = executor->run(batch);
   return logits(0, 0) + 10000 * logits(1, 0) + static_cast<float>(executor->config().vocab_size);
+}
+std::vector<float> drive_all(std::shared_ptr<StepExecutor> executor) {
+  const Tensor<float> logits = executor->run({{{1, 2}, 0, {5}}, {{3}, 7, {0, 4}}}, Logits::kAll);
+  std::vector<float> values;
+  for (std::int64_t i = 0; i < logits.dim(0); ++i) values.push_back(logits(i, 0));
+  return values;
 }
 bool drive_wrong(std::shared_ptr<StepExecutor> executor) {
   try {
@@ -256,8 +267,10 @@ TEST(RemoteServing, TheExecutorCountsWhereItIs) {
   EXPECT_EQ(executor->tokens_processed(), 3);
   ASSERT_EQ(executor->steps().size(), 1);
   EXPECT_EQ(executor->steps()[0].longest_context, 8);
+  EXPECT_EQ(ask<&drive_all>(worker, shared), (std::vector<float>{501, 502, 403}));
+  EXPECT_EQ(executor->tokens_processed(), 6);
   EXPECT_TRUE(ask<&drive_wrong>(worker, shared)) << "there is no block 6";
-  EXPECT_EQ(executor->steps().size(), 1) << "what was refused is not counted";
+  EXPECT_EQ(executor->steps().size(), 2) << "what was refused is not counted";
 }
 
 /// A server with one request.

@@ -143,7 +143,7 @@ struct PassingObject {
 template <>
 struct Interface<KvCache> {
   using Methods = MethodList<&KvCache::config, &KvCache::append, &KvCache::keys, &KvCache::values,
-                             &KvCache::length, &KvCache::reset>;
+                             &KvCache::length, &KvCache::reset, &KvCache::truncate>;
   static std::unique_ptr<KvCache> make_proxy(Connection& connection, ObjectId object, bool owns);
 };
 template <>

@@ -67,6 +67,8 @@ struct Interface<BlockAllocator> {
                              &BlockAllocator::share, &BlockAllocator::release, &BlockAllocator::ref_count>;
   static std::unique_ptr<BlockAllocator> make_proxy(Connection& connection, ObjectId object, bool owns);
 };
+template <>
+struct Passing<BlockAllocator&> : PassingObject<BlockAllocator> {};
 
 template <>
 struct Interface<PagedKvCache> {
@@ -102,6 +104,8 @@ struct Interface<StepExecutor> {
   using Methods = MethodList<&StepExecutor::config, &StepExecutor::kv_config, &StepExecutor::run>;
   static std::unique_ptr<StepExecutor> make_proxy(Connection& connection, ObjectId object, bool owns);
 };
+template <>
+struct Passing<StepExecutor&> : PassingObject<StepExecutor> {};
 
 template <>
 struct Interface<BatchServer> {
