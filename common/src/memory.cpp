@@ -45,4 +45,18 @@ void CountingResource::do_deallocate(void* pointer, std::size_t n_bytes, std::si
   live_bytes_ -= static_cast<std::int64_t>(n_bytes);
 }
 
+void* OneThreadResource::do_allocate(std::size_t n_bytes, std::size_t alignment) {
+  KIT_CHECK(
+      std::this_thread::get_id() == thread_,
+      "{} bytes of scratch asked for on another thread than the call's: allocate before the work is split",
+      n_bytes);
+  return upstream_.allocate(n_bytes, alignment);
+}
+
+void OneThreadResource::do_deallocate(void* pointer, std::size_t n_bytes, std::size_t alignment) {
+  KIT_CHECK(std::this_thread::get_id() == thread_,
+            "{} bytes of scratch given back on another thread than the call's", n_bytes);
+  upstream_.deallocate(pointer, n_bytes, alignment);
+}
+
 }  // namespace kit

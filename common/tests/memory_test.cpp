@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "kit/check.h"
+#include "kit/testing.h"
 
 namespace {
 
@@ -53,6 +54,22 @@ TEST(CountingResource, IsThreadSafe) {
   EXPECT_EQ(resource.live_bytes(), 0);
   EXPECT_EQ(resource.n_allocations(), 8000);
   EXPECT_LE(resource.peak_bytes(), 256);
+}
+
+TEST(OneThreadResource, RefusesOtherThreads) {
+  kit::CountingResource counting;
+  kit::OneThreadResource resource(counting);
+  void* pointer = resource.allocate(100, 64);
+  EXPECT_EQ(counting.live_bytes(), 100);
+  bool refused = false;
+  std::thread([&] {
+    refused = static_cast<bool>(
+        kit::testing::throws_error([&] { (void)resource.allocate(7); }, "7 bytes of scratch"));
+  }).join();
+  EXPECT_TRUE(refused);
+  resource.deallocate(pointer, 100, 64);
+  EXPECT_EQ(counting.live_bytes(), 0);
+  EXPECT_EQ(counting.peak_bytes(), 100);
 }
 
 }  // namespace

@@ -4,6 +4,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory_resource>
+#include <thread>
 
 /// Memory that is counted.
 namespace kit {
@@ -34,6 +35,21 @@ class CountingResource : public std::pmr::memory_resource {
   std::atomic<std::int64_t> peak_bytes_ = 0;
   std::atomic<std::int64_t> largest_bytes_ = 0;
   std::atomic<std::int64_t> n_allocations_ = 0;
+};
+
+/// A std::pmr::memory_resource for the thread that made it alone. Another thread's request throws kit::Error:
+/// between two processes a function's memory can only be counted where the call came from.
+class OneThreadResource : public std::pmr::memory_resource {
+ public:
+  explicit OneThreadResource(std::pmr::memory_resource& upstream) : upstream_(upstream) {}
+
+ private:
+  void* do_allocate(std::size_t n_bytes, std::size_t alignment) override;
+  void do_deallocate(void* pointer, std::size_t n_bytes, std::size_t alignment) override;
+  bool do_is_equal(const std::pmr::memory_resource& other) const noexcept override { return this == &other; }
+
+  std::pmr::memory_resource& upstream_;
+  std::thread::id thread_ = std::this_thread::get_id();
 };
 
 }  // namespace kit

@@ -1,6 +1,7 @@
 #include "language.h"
 
 #include "kit/cuda/kernel.h"
+#include "kit/cuda/wmma.h"
 
 // Longer than other .cu files: one place for everything that nvcc and the executor must agree on.
 namespace language {
@@ -225,6 +226,40 @@ __global__ void barriers_kernel(const int* in, int* out) {
   }
 }
 
+template <class LayoutA, class LayoutB>
+__device__ __forceinline__ void multiply(
+    const half* a, const half* b, nvcuda::wmma::fragment<nvcuda::wmma::accumulator, 16, 16, 16, float>& sum) {
+  namespace wmma = nvcuda::wmma;
+  wmma::fragment<wmma::matrix_a, 16, 16, 16, half, LayoutA> left;
+  wmma::fragment<wmma::matrix_b, 16, 16, 16, half, LayoutB> right;
+  wmma::load_matrix_sync(left, a, 16);
+  wmma::load_matrix_sync(right, b, 16);
+  wmma::mma_sync(sum, left, right, sum);
+}
+
+__global__ void wmma_kernel(const float* a, const float* b, const float* c, float* out) {
+  namespace wmma = nvcuda::wmma;
+  __shared__ __align__(32) half left[256];
+  __shared__ __align__(32) half right[256];
+  for (int i = static_cast<int>(threadIdx.x); i < 256; i += 32) {
+    left[i] = __float2half(a[i]);
+    right[i] = __float2half(b[i]);
+  }
+  __syncwarp();
+  wmma::fragment<wmma::accumulator, 16, 16, 16, float> sum;
+  wmma::load_matrix_sync(sum, c, 16, wmma::mem_row_major);
+  multiply<wmma::col_major, wmma::col_major>(left, right, sum);
+  wmma::store_matrix_sync(out + 256, sum, 16, wmma::mem_row_major);
+  wmma::fill_fragment(sum, 0.0F);
+  multiply<wmma::row_major, wmma::row_major>(left, right, sum);
+  wmma::fragment<wmma::accumulator, 16, 16, 16, float> start;
+  wmma::load_matrix_sync(start, c, 16, wmma::mem_row_major);
+  for (int i = 0; i < sum.num_elements; ++i) sum.x[i] += start.x[i];
+  wmma::store_matrix_sync(out, sum, 16, wmma::mem_row_major);
+  for (int i = 0; i < sum.num_elements; ++i) sum.x[i] *= 2.0F;
+  wmma::store_matrix_sync(out + 512, sum, 16, wmma::mem_col_major);
+}
+
 template <class T, class U>
 T as(U* data) {
   return reinterpret_cast<T>(data);
@@ -296,6 +331,9 @@ void three_dimensions(OutInts out) {
 }
 void barriers_with_votes(Ints in, OutInts out) {
   kit::launch(barriers_kernel, {1, kThreads}, in.data(), out.data());
+}
+void matrix_products(In a, In b, In c, Out out) {
+  kit::launch(wmma_kernel, {1, 32}, a.data(), b.data(), c.data(), out.data());
 }
 
 }  // namespace language

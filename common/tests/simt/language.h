@@ -66,5 +66,9 @@ void three_dimensions(OutInts out);
 /// One thread block of 256. in: [256]; out: [3] = how many are positive, whether any is 7, whether all are
 /// not 0.
 void barriers_with_votes(Ints in, OutInts out);
+inline constexpr int kMatrixProducts = 3;
+/// One warp, matrices of 16 x 16, a and b rounded to 16 bits. out: [kMatrixProducts, 16, 16] = a b + c, the
+/// same with a and b read by columns (so a^T b^T + c), the first one doubled and stored by columns.
+void matrix_products(In a, In b, In c, Out out);
 
 }  // namespace language

@@ -381,4 +381,35 @@ KIT_CUDA_TEST(CudaLanguage, BarriersVote) {
   }
 }
 
+// Small integers: products and sums are exact in any order.
+KIT_CUDA_TEST(CudaLanguage, WarpsMultiplyMatrices) {
+  Floats a(256), b(256), c(256);
+  for (std::size_t i = 0; i < 256; ++i) {
+    a[i] = static_cast<float>(i * 7 % 23) - 11.0F;
+    b[i] = static_cast<float>(i * 5 % 19) - 9.0F;
+    c[i] = static_cast<float>(i);
+  }
+  Floats expected(std::size_t{256} * language::kMatrixProducts);
+  for (std::size_t row = 0; row < 16; ++row) {
+    for (std::size_t column = 0; column < 16; ++column) {
+      float product = c[row * 16 + column];
+      float by_columns = product;
+      for (std::size_t k = 0; k < 16; ++k) {
+        product += a[row * 16 + k] * b[k * 16 + column];
+        by_columns += a[k * 16 + row] * b[column * 16 + k];
+      }
+      expected[row * 16 + column] = product;
+      expected[256 + row * 16 + column] = by_columns;
+      expected[512 + column * 16 + row] = 2.0F * product;
+    }
+  }
+  const auto on_a = on_device(a);
+  const auto on_b = on_device(b);
+  const auto on_c = on_device(c);
+  auto out = unwritten<float>(std::int64_t{256} * language::kMatrixProducts);
+  language::matrix_products(on_a.view({16, 16}), on_b.view({16, 16}), on_c.view({16, 16}),
+                            out.view({language::kMatrixProducts, 16, 16}));
+  EXPECT_EQ(out.to_host(), expected);
+}
+
 }  // namespace

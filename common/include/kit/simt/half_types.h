@@ -78,6 +78,11 @@ inline float2 __half22float2(__half2 value) {
 inline unsigned short __half_as_ushort(__half value) {
   return value.bits;
 }
+inline __half __ushort_as_half(unsigned short bits) {
+  __half value;
+  value.bits = bits;
+  return value;
+}
 
 inline __nv_bfloat16 __float2bfloat16(float value) {
   return {value};
