@@ -25,5 +25,6 @@ void add_plan_command(CLI::App& app, Context& context);
 void add_record_command(CLI::App& app, Context& context);
 void add_quantize_command(CLI::App& app, Context& context);
 void add_serve_command(CLI::App& app, Context& context);
+void add_speculate_command(CLI::App& app, Context& context);
 
 }  // namespace grader

@@ -37,8 +37,8 @@ int run(const grader::Context& context) {
 
 int main(int argc, char** argv) {
   CLI::App app(
-      "Memory Wall Labs: grade the labs, list them, check the machine, tell stories, serve, quantize, plan "
-      "memory",
+      "Memory Wall Labs: grade the labs, list them, check the machine, tell stories, serve, quantize, "
+      "speculate, plan memory",
       "grader");
   grader::Context context;
   // KIT_ROOT and KIT_BUILD_DIR are how ./kit tells where it works; --root is for tests.
@@ -56,6 +56,7 @@ int main(int argc, char** argv) {
   add_record_command(app, context);
   add_serve_command(app, context);
   add_quantize_command(app, context);
+  add_speculate_command(app, context);
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
