@@ -128,7 +128,25 @@ const std::map<std::string, std::string> kParts = {{"copy.cu", "cuda"},
                                                    {"quantize_rows.cu", "cuda"},
                                                    {"matvec_w4a16.cu", "cuda"},
                                                    {"linear_w8a8.cu", "cuda"},
-                                                   {"int8_decode_attention.cu", "cuda"}};
+                                                   {"int8_decode_attention.cu", "cuda"},
+                                                   {"online_softmax.cpp", "online_softmax"},
+                                                   {"softmax_state.cpp", "softmax_state"},
+                                                   {"flash_forward.cpp", "flash"},
+                                                   {"variable_length.cpp", "flash"},
+                                                   {"io_model.cpp", "io_model"},
+                                                   {"flash_forward.cu", "cuda"},
+                                                   {"flash_decoding.cu", "decoding"},
+                                                   {"flash_tensor_cores.cu", "tensor_cores"},
+                                                   {"distribution.cpp", "decoder"},
+                                                   {"acceptance.cpp", "decoder"},
+                                                   {"speculative_round.cpp", "decoder"},
+                                                   {"rollback.cpp", "decoder"},
+                                                   {"speculative_decoder.cpp", "decoder"},
+                                                   {"ngram.cpp", "decoder"},
+                                                   {"batched.cpp", "decoder"},
+                                                   {"speedup_model.cpp", "speedup_model"},
+                                                   {"tree.cpp", "tree"},
+                                                   {"verify_drafts.cu", "cuda"}};
 
 std::string part_of(const std::string& file) {
   const auto part = kParts.find(file);
