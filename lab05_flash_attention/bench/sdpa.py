@@ -2,7 +2,7 @@
 
     python3 lab05_flash_attention/bench/sdpa.py
 
-Run it beside lab05_cuda_bench: the same FLOPs are counted (4 head_dim for a query and a visible key), so the two
+Run it beside lab05_gpu_bench_solution: the same FLOPs are counted (4 head_dim for a query and a visible key), so the two
 tables can be read side by side. Needs PyTorch with CUDA; students never need it.
 """
 

@@ -239,8 +239,8 @@ __device__ __forceinline__ void multiply(
 
 __global__ void wmma_kernel(const float* a, const float* b, const float* c, float* out) {
   namespace wmma = nvcuda::wmma;
-  __shared__ __align__(32) half left[256];
-  __shared__ __align__(32) half right[256];
+  KIT_DYNAMIC_SHARED(half, left);  // [16, 16], then the other
+  half* const right = left + 256;
   for (int i = static_cast<int>(threadIdx.x); i < 256; i += 32) {
     left[i] = __float2half(a[i]);
     right[i] = __float2half(b[i]);
@@ -333,7 +333,7 @@ void barriers_with_votes(Ints in, OutInts out) {
   kit::launch(barriers_kernel, {1, kThreads}, in.data(), out.data());
 }
 void matrix_products(In a, In b, In c, Out out) {
-  kit::launch(wmma_kernel, {1, 32}, a.data(), b.data(), c.data(), out.data());
+  kit::launch(wmma_kernel, {1, 32, 2 * 256 * sizeof(half)}, a.data(), b.data(), c.data(), out.data());
 }
 
 }  // namespace language
