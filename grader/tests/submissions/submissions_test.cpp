@@ -231,6 +231,15 @@ TEST(Rubrics, NameEveryTest) {
 
 class Stubs : public ::testing::TestWithParam<std::string> {};
 
+/// Whether the message names a task to write: the test's own, or an earlier one that it stands on, as the sliding
+/// window (lab05 task 4) does on flash_attention (task 3).
+bool names_a_task_until(const std::string& message, const std::string& lab, int number) {
+  for (int n = 1; n <= number; ++n) {
+    if (message.find(fmt::format("{} task {}:", lab, n)) != std::string::npos) return true;
+  }
+  return false;
+}
+
 TEST_P(Stubs, FailEveryTestByNamingTheTask) {
   grader::Command diff;
   diff.argv = {"git", "-C", KIT_ROOT, "diff", "--quiet", "HEAD", "--", "lab*/src"};
@@ -243,8 +252,8 @@ TEST_P(Stubs, FailEveryTestByNamingTheTask) {
     ASSERT_FALSE(task.tests.empty());
     for (const auto& test : task.tests) {
       EXPECT_EQ(test.verdict, grader::Verdict::kNotImplemented) << test.name << ": " << test.message;
-      EXPECT_NE(test.message.find(fmt::format("{} task {}:", GetParam(), task.number)), std::string::npos)
-          << test.name << " says: " << test.message;
+      EXPECT_TRUE(names_a_task_until(test.message, GetParam(), task.number))
+          << test.name << " of task " << task.number << " says: " << test.message;
     }
   }
   for (const auto& milestone : results.milestones) {
