@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <exception>
 #include <map>
 #include <mutex>
@@ -32,6 +33,8 @@ class TestRun {
     for (std::size_t i = 0; i < jobs_.size(); ++i) {
       if (jobs_[i].alone == alone) round_.push_back(i);
     }
+    // The long ones first: begun last, one of them would keep a single core busy after all others are done.
+    std::ranges::stable_partition(round_, [&](std::size_t i) { return jobs_[i].slow; });
   }
 
   /// Takes jobs of this round until there are none, or until one could not be run at all.

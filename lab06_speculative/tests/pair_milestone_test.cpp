@@ -190,6 +190,10 @@ TEST(PairMilestone, TokensPerTargetCall) {
       run_pair(pair, prompts, {.gamma = 4, .rule = kGreedy, .max_new_tokens = kTokens}, 8302);
   ASSERT_TRUE(greedy.complete);
   EXPECT_TRUE(reaches(greedy.all, kGreedyBar)) << "greedy";
+  // A text that the target would not have written earns nothing, however few calls it took.
+  for (std::size_t i = 0; i < prompts.size(); ++i) {
+    EXPECT_TRUE(is_greedy_text(*pair.target, prompts[i], greedy.texts[i])) << "greedy, prompt " << i;
+  }
   record_value("tokens_per_call", sampled.all.tokens_per_call());
   record_value("tokens_per_call_bar", kSampledBar);
   record_value("acceptance", sampled.all.acceptance());

@@ -175,3 +175,11 @@ lab06::SpeculativeResult reference_generate(const TableModel& target, const Tabl
 }
 
 }  // namespace lab06_tests
+
+namespace lab06 {
+
+void PrintTo(const RoundResult& round, std::ostream* out) {
+  *out << fmt::format("tokens {}, {} drafted, {} accepted", round.tokens, round.n_drafted, round.n_accepted);
+}
+
+}  // namespace lab06

@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <ostream>
 #include <span>
 #include <string>
 #include <vector>
@@ -53,3 +54,10 @@ lab06::SpeculativeResult reference_generate(const TableModel& target, const Tabl
 std::string to_text(std::span<const int> tokens);
 
 }  // namespace lab06_tests
+
+namespace lab06 {
+
+/// For messages of GoogleTest: "tokens [4, 5], 4 drafted, 1 accepted".
+void PrintTo(const RoundResult& round, std::ostream* out);
+
+}  // namespace lab06
