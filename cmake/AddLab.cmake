@@ -3,6 +3,7 @@ include(GoogleTest)
 # kit_add_lab(lab02
 #   CONTRACT include/lab02/attention.h ...   headers a student may not change
 #   SOURCES attention.cpp copy.cu ...        file names that exist in src/ and, mirrored, in solutions/<folder>/
+#   FAST products.cpp ...                    of these, what has a fast variant in solutions/<folder>_fast/
 #   TESTS tests/attention_test.cpp ...       compiled once, linked with every implementation
 #   CUDA_TESTS tests/cuda_copy_test.cpp ...  tests of .cu files: run on the executor, with KIT_CUDA on the GPU too
 #   BENCH bench/decode_bench.cpp ...
@@ -15,8 +16,11 @@ include(GoogleTest)
 # Makes lab02_student and, where solutions/ exists, lab02_solution; from each a lab02_tests_<impl>, lab02_bench_<impl>
 # and lab02_<tool>_<impl>. With KIT_CUDA, from a lab with .cu files also lab02_gpu_<impl>, those files compiled by nvcc, and
 # lab02_gpu_tests_<impl> and lab02_gpu_bench_<impl>, the objects of CUDA_TESTS and CUDA_BENCH linked with it.
+#
+# FAST names files of solutions/<folder>_fast/, fast variants of the solution's files of the same names. With the rest of the
+# solution they make lab02_tests_fast and lab02_bench_fast.
 function(kit_add_lab lab)
-  cmake_parse_arguments(ARG "" "" "CONTRACT;SOURCES;TESTS;CUDA_TESTS;BENCH;CUDA_BENCH;TOOLS" ${ARGN})
+  cmake_parse_arguments(ARG "" "" "CONTRACT;SOURCES;FAST;TESTS;CUDA_TESTS;BENCH;CUDA_BENCH;TOOLS" ${ARGN})
   get_filename_component(folder ${CMAKE_CURRENT_SOURCE_DIR} NAME)
 
   add_library(${lab}_contract INTERFACE)
@@ -49,6 +53,7 @@ function(kit_add_lab lab)
   foreach(tool ${ARG_TOOLS})
     add_library(${lab}_${tool}_objects OBJECT tools/${tool}.cpp)
     target_link_libraries(${lab}_${tool}_objects PRIVATE ${lab}_contract kit_warnings kit_quick_build CLI11::CLI11 nlohmann_json::nlohmann_json)
+    target_precompile_headers(${lab}_${tool}_objects REUSE_FROM kit_tool_headers)
   endforeach()
 
   kit_add_remote(${lab} TESTS ${lab}_test_objects ${cuda_test_objects})
@@ -63,7 +68,27 @@ function(kit_add_lab lab)
   if(EXISTS ${solution_dir})
     list(TRANSFORM ARG_SOURCES PREPEND ${solution_dir}/ OUTPUT_VARIABLE solution_sources)
     kit_add_implementation(${lab} solution WARNINGS kit_warnings SOURCES ${solution_sources})
+    if(ARG_FAST)
+      list(TRANSFORM ARG_FAST PREPEND ${solution_dir}_fast/ OUTPUT_VARIABLE fast_sources)
+      kit_add_fast_variant(${lab} ${fast_sources})
+    endif()
   endif()
+endfunction()
+
+# The linker takes an archive's member only for symbols that are still missing: of the solution what the variant lacks.
+function(kit_add_fast_variant lab)
+  add_library(${lab}_fast OBJECT ${ARGN})
+  target_link_libraries(${lab}_fast PRIVATE ${lab}_contract kit_warnings)
+  get_property(cuda_tests GLOBAL PROPERTY ${lab}_cuda_test_objects)
+  add_executable(${lab}_tests_fast)
+  target_link_libraries(${lab}_tests_fast PRIVATE
+    ${lab}_test_objects ${cuda_tests} ${lab}_fast ${lab}_solution kit_simt_testing kit_testing_main)
+  # Kernels are the solution's, and were tested there.
+  gtest_discover_tests(${lab}_tests_fast TEST_PREFIX ${lab}.fast. TEST_FILTER -*Cuda* DISCOVERY_MODE PRE_TEST
+    PROPERTIES LABELS ${lab}-fast TIMEOUT 120)
+  add_executable(${lab}_bench_fast)
+  target_link_libraries(${lab}_bench_fast PRIVATE
+    ${lab}_bench_objects ${lab}_fast ${lab}_solution kit_testing benchmark::benchmark_main)
 endfunction()
 
 # Half the time to compile a test went into headers and optimising it. What computes for long is in other files (references,
@@ -72,8 +97,7 @@ function(kit_quick_tests target)
   set(tests ${ARGN})
   list(FILTER tests INCLUDE REGEX "_test\\.cpp$")
   set_source_files_properties(${tests} PROPERTIES COMPILE_OPTIONS "$<$<CONFIG:RelWithDebInfo>:-O1;-g1>")
-  target_precompile_headers(${target} PRIVATE
-    <gtest/gtest.h> <fmt/format.h> <algorithm> <functional> <memory> <optional> <random> <span> <string> <vector>)
+  target_precompile_headers(${target} REUSE_FROM kit_lab_test_headers)
 endfunction()
 
 # The lab between two processes: the checker with its tests, and what a worker has besides an implementation.
@@ -81,9 +105,11 @@ function(kit_add_remote lab)
   cmake_parse_arguments(ARG "" "" "TESTS" ${ARGN})
   add_library(${lab}_remote STATIC EXCLUDE_FROM_ALL remote/contract.cpp)
   target_link_libraries(${lab}_remote PUBLIC ${lab}_contract kit_remote PRIVATE kit_warnings kit_quick_build)
+  target_precompile_headers(${lab}_remote REUSE_FROM kit_contract_headers)
   add_library(${lab}_worker_objects OBJECT EXCLUDE_FROM_ALL remote/contract.cpp)
   target_compile_definitions(${lab}_worker_objects PRIVATE KIT_REMOTE_WORKER)
   target_link_libraries(${lab}_worker_objects PRIVATE ${lab}_contract kit_remote kit_warnings kit_quick_build)
+  target_precompile_headers(${lab}_worker_objects REUSE_FROM kit_contract_headers)
   add_executable(${lab}_tests_remote EXCLUDE_FROM_ALL)
   target_link_libraries(${lab}_tests_remote PRIVATE ${ARG_TESTS} ${lab}_remote kit_simt_remote kit_testing_main)
   # Everything that `grader record` needs but the submission.

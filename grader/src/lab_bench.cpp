@@ -25,8 +25,10 @@ std::vector<BenchResult> bench_lab(const BuildTree& tree, const Rubric& lab,
   plan.lab = lab.id;
   plan.scratch = scratch;
   plan.student = build_bench(tree, lab, "student", progress, plan.student_error);
-  if (std::filesystem::is_directory(tree.root() / "solutions" / lab.folder)) {
-    plan.solution = build_bench(tree, lab, "solution", progress, plan.solution_error);
+  const std::filesystem::path solutions = tree.root() / "solutions";
+  if (std::filesystem::is_directory(solutions / lab.folder)) {
+    const bool has_fast = std::filesystem::is_directory(solutions / (lab.folder + "_fast"));
+    plan.solution = build_bench(tree, lab, has_fast ? "fast" : "solution", progress, plan.solution_error);
   } else {
     plan.solution_error = "no solutions here";
   }
