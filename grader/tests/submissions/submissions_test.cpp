@@ -231,8 +231,8 @@ TEST(Rubrics, NameEveryTest) {
 
 class Stubs : public ::testing::TestWithParam<std::string> {};
 
-/// Whether the message names a task to write: the test's own, or an earlier one that it stands on, as the sliding
-/// window (lab05 task 4) does on flash_attention (task 3).
+/// Whether the message names a task to write: the test's own, or an earlier one that it stands on, as the
+/// sliding window (lab05 task 4) does on flash_attention (task 3).
 bool names_a_task_until(const std::string& message, const std::string& lab, int number) {
   for (int n = 1; n <= number; ++n) {
     if (message.find(fmt::format("{} task {}:", lab, n)) != std::string::npos) return true;
