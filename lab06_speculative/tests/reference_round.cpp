@@ -178,6 +178,7 @@ lab06::SpeculativeResult reference_generate(const TableModel& target, const Tabl
 
 namespace lab06 {
 
+// NOLINTNEXTLINE(readability-identifier-naming)
 void PrintTo(const RoundResult& round, std::ostream* out) {
   *out << fmt::format("tokens {}, {} drafted, {} accepted", round.tokens, round.n_drafted, round.n_accepted);
 }

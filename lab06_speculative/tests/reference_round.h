@@ -58,6 +58,7 @@ std::string to_text(std::span<const int> tokens);
 namespace lab06 {
 
 /// For messages of GoogleTest: "tokens [4, 5], 4 drafted, 1 accepted".
+// NOLINTNEXTLINE(readability-identifier-naming)
 void PrintTo(const RoundResult& round, std::ostream* out);
 
 }  // namespace lab06
