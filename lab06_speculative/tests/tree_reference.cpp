@@ -348,6 +348,7 @@ DraftedTree best_candidates(kit::Model& draft, const std::vector<int>& context,
 
 namespace lab06 {
 
+// NOLINTNEXTLINE(readability-identifier-naming)
 void PrintTo(const AcceptedPath& path, std::ostream* out) {
   *out << "nodes";
   for (const int node : path.nodes) *out << ' ' << node;

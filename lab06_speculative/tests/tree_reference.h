@@ -96,5 +96,6 @@ DraftedTree best_candidates(kit::Model& draft, const std::vector<int>& context,
 }  // namespace lab06_tests
 
 namespace lab06 {
+// NOLINTNEXTLINE(readability-identifier-naming)
 void PrintTo(const AcceptedPath& path, std::ostream* out);
 }  // namespace lab06
