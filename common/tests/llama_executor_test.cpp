@@ -12,7 +12,8 @@
 #include "kit/step_executor.h"
 #include "kit/testing.h"
 
-// The executor against kit::Model, which runs one sequence with a contiguous cache.
+// The executor against kit::Model, which runs one sequence with a contiguous cache. Longer than other tests:
+// all compare with the same few models.
 
 namespace kit::testing {
 namespace {

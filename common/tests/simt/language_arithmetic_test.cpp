@@ -8,6 +8,7 @@
 #include <numeric>
 #include <vector>
 
+#include "device_data.h"
 #include "kit/cuda/testing.h"
 #include "kit/dtype.h"
 #include "language.h"
@@ -16,20 +17,10 @@
 namespace {
 
 using kit::DeviceBuffer;
-using Floats = std::vector<float>;
-using Integers = std::vector<std::int32_t>;
-
-template <class T>
-DeviceBuffer<T> on_device(const std::vector<T>& values) {
-  return DeviceBuffer<T>(std::span<const T>(values));
-}
-
-template <class T>
-DeviceBuffer<T> unwritten(std::int64_t n) {
-  DeviceBuffer<T> buffer(n);
-  buffer.fill_bytes(0xFF);
-  return buffer;
-}
+using language::Floats;
+using language::Integers;
+using language::on_device;
+using language::unwritten;
 
 /// Among the neighbours of a first guess the one nearest to `exact`, an even last bit in a tie: the
 /// definition of rounding, without the kit's or the hardware's arithmetic.

@@ -7,27 +7,17 @@
 #include <numeric>
 #include <vector>
 
+#include "device_data.h"
 #include "kit/cuda/testing.h"
 #include "language.h"
 
 // What threads do together, on the executor and on a GPU, against plain host code.
 namespace {
 
-using kit::DeviceBuffer;
-using Floats = std::vector<float>;
-using Integers = std::vector<std::int32_t>;
-
-template <class T>
-DeviceBuffer<T> on_device(const std::vector<T>& values) {
-  return DeviceBuffer<T>(std::span<const T>(values));
-}
-
-template <class T>
-DeviceBuffer<T> unwritten(std::int64_t n) {
-  DeviceBuffer<T> buffer(n);
-  buffer.fill_bytes(0xFF);
-  return buffer;
-}
+using language::Floats;
+using language::Integers;
+using language::on_device;
+using language::unwritten;
 
 KIT_CUDA_TEST(CudaLanguage, ShufflesReadTheNamedLane) {
   Floats values(32);
